@@ -1,0 +1,11 @@
+//! A server for one WhatsApp number, and a WhatsApp on loopback to test it against.
+//!
+//! The rooms, each using only those above it:
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`clock`] | time as a value; the only reads of the system clock |
+//! | [`proto`] | the generated messages, one name |
+
+pub mod clock;
+pub mod proto;
