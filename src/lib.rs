@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`clock`] | time as a value; the only reads of the system clock |
 //! | [`proto`] | the generated messages, one name |
+//! | [`crypto`] | keys and bytes in, keys and bytes out |
 
 pub mod clock;
+pub mod crypto;
 pub mod proto;

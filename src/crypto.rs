@@ -1,0 +1,12 @@
+//! Keys and bytes in, keys and bytes out: no storage, no clock, no stanza. Randomness is an argument.
+
+pub mod adv;
+mod fuzz;
+pub mod keys;
+pub mod media;
+pub mod padding;
+pub mod signal;
+mod xeddsa;
+
+pub use fuzz::fuzz_signal;
+pub use keys::{BadSignature, InvalidKey, KeyPair, PrivateKey, PublicKey};
