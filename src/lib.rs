@@ -7,7 +7,9 @@
 //! | [`clock`] | time as a value; the only reads of the system clock |
 //! | [`proto`] | the generated messages, one name |
 //! | [`crypto`] | keys and bytes in, keys and bytes out |
+//! | [`wire`] | the sealed pipe, both roles: bytes ⇄ frames ⇄ Noise ⇄ nodes; JIDs, tokens |
 
 pub mod clock;
 pub mod crypto;
 pub mod proto;
+pub mod wire;
