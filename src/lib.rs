@@ -8,8 +8,10 @@
 //! | [`proto`] | the generated messages, one name |
 //! | [`crypto`] | keys and bytes in, keys and bytes out |
 //! | [`wire`] | the sealed pipe, both roles: bytes ⇄ frames ⇄ Noise ⇄ nodes; JIDs, tokens |
+//! | [`stanza`] | typed stanzas, `parse()` beside `build()` |
 
 pub mod clock;
 pub mod crypto;
 pub mod proto;
+pub mod stanza;
 pub mod wire;

@@ -1,0 +1,62 @@
+//! Typed stanzas, one file a family, `parse()` beside `build()`: the instance reads what the sandbox builds, and the
+//! other way round. Shapes only; what follows from a stanza is decided in `account` and in `sandbox`.
+
+mod ack;
+mod iq;
+mod media;
+mod message;
+mod notification;
+mod pairing;
+mod prekeys;
+mod receipt;
+mod session;
+mod usync;
+
+pub use ack::{Ack, Nack};
+pub use iq::{Iq, IqError, IqKind};
+pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
+pub use message::{Enc, EncKind, Incoming, Outgoing};
+pub use notification::{DeviceChange, ListedDevice, Notification, NotificationKind};
+pub use pairing::{PairDevice, PairDeviceSign, PairSuccess, QrCode};
+pub use prekeys::{
+    BundleAnswer, BundleQuery, Digest, FetchedBundle, Upload, bundle_from_node, count_answer, count_query,
+    digest_query, read_count_answer, read_signed, rotate,
+};
+pub use receipt::{Receipt, ReceiptKind, Retry, RetryKeys};
+pub use session::{
+    ChatState, Failure, Info, StreamError, Success, active, chat_state, client_info, offline_batch, ping,
+    presence, remove_companion, unified_session,
+};
+pub use usync::{
+    ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits,
+};
+
+use crate::wire::{Jid, Node};
+
+/// A stanza lacks something, or carries it in a form that nobody documents. Names the part, never its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed stanza: {0}")]
+pub struct Malformed(pub &'static str);
+
+/// The attribute as an owned text, or what is missing.
+fn text(node: &Node, key: &'static str) -> Result<String, Malformed> {
+    node.text(key).map(str::to_owned).ok_or(Malformed(key))
+}
+
+fn jid(node: &Node, key: &'static str) -> Result<Jid, Malformed> {
+    node.jid(key).ok_or(Malformed(key))
+}
+
+fn bytes(node: &Node, tag: &'static str) -> Result<Vec<u8>, Malformed> {
+    let content = node.find(tag).ok_or(Malformed(tag))?.content_bytes().ok_or(Malformed(tag))?;
+    Ok(content.into_owned())
+}
+
+/// A big-endian unsigned integer of at most four bytes, as `<id>` and `<registration>` carry them.
+fn big_endian(node: &Node, tag: &'static str) -> Result<u32, Malformed> {
+    let content = bytes(node, tag)?;
+    if content.is_empty() || content.len() > 4 {
+        return Err(Malformed(tag));
+    }
+    Ok(content.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)))
+}
