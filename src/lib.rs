@@ -9,9 +9,11 @@
 //! | [`crypto`] | keys and bytes in, keys and bytes out |
 //! | [`wire`] | the sealed pipe, both roles: bytes ⇄ frames ⇄ Noise ⇄ nodes; JIDs, tokens |
 //! | [`stanza`] | typed stanzas, `parse()` beside `build()` |
+//! | [`store`] | SQLite: migrations, `Tx`, one file a table family; the only SQL |
 
 pub mod clock;
 pub mod crypto;
 pub mod proto;
 pub mod stanza;
+pub mod store;
 pub mod wire;

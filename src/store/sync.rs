@@ -1,0 +1,37 @@
+//! What the phone hands over once: app-state keys and history notifications.
+
+use rusqlite::params;
+
+use super::{Error, Tx};
+
+/// Access to what came from the phone.
+pub struct Sync<'a>(&'a Tx<'a>);
+
+impl Tx<'_> {
+    /// App-state keys and history notifications.
+    pub fn sync(&self) -> Sync<'_> {
+        Sync(self)
+    }
+}
+
+impl Sync<'_> {
+    /// Keeps an app-state key (serialized AppStateSyncKey) by its id.
+    pub fn add_app_state_key(&self, id: &[u8], key: &[u8]) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached("INSERT OR REPLACE INTO app_state_key (id, key) VALUES (?1, ?2)")?
+            .execute(params![id, key])?;
+        Ok(())
+    }
+
+    /// Keeps a history notification: it holds the only key of its blob.
+    pub fn add_history(&self, wa_id: &str, notification: &[u8]) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached(
+                "INSERT OR IGNORE INTO history_notification (wa_id, notification) VALUES (?1, ?2)",
+            )?
+            .execute(params![wa_id, notification])?;
+        Ok(())
+    }
+}
