@@ -7,13 +7,17 @@
 //! | [`clock`] | time as a value; the only reads of the system clock |
 //! | [`proto`] | the generated messages, one name |
 //! | [`crypto`] | keys and bytes in, keys and bytes out |
+//! | [`media`] | facts about a file: what it is, how long, how large, a small picture |
 //! | [`wire`] | the sealed pipe, both roles: bytes ⇄ frames ⇄ Noise ⇄ nodes; JIDs, tokens |
 //! | [`stanza`] | typed stanzas, `parse()` beside `build()` |
 //! | [`store`] | SQLite: migrations, `Tx`, one file a table family; the only SQL |
+//! | [`qr`] | a pairing code as a picture |
 
 pub mod clock;
 pub mod crypto;
+pub mod media;
 pub mod proto;
+pub mod qr;
 pub mod stanza;
 pub mod store;
 pub mod wire;
