@@ -11,11 +11,13 @@
 //! | [`wire`] | the sealed pipe, both roles: bytes ⇄ frames ⇄ Noise ⇄ nodes; JIDs, tokens |
 //! | [`stanza`] | typed stanzas, `parse()` beside `build()` |
 //! | [`store`] | SQLite: migrations, `Tx`, one file a table family; the only SQL |
+//! | [`net`] | doors outward; uses nothing of ours |
 //! | [`qr`] | a pairing code as a picture |
 
 pub mod clock;
 pub mod crypto;
 pub mod media;
+pub mod net;
 pub mod proto;
 pub mod qr;
 pub mod stanza;
