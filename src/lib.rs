@@ -11,9 +11,11 @@
 //! | [`wire`] | the sealed pipe, both roles: bytes ⇄ frames ⇄ Noise ⇄ nodes; JIDs, tokens |
 //! | [`stanza`] | typed stanzas, `parse()` beside `build()` |
 //! | [`store`] | SQLite: migrations, `Tx`, one file a table family; the only SQL |
+//! | [`account`] | what one linked device decides |
 //! | [`net`] | doors outward; uses nothing of ours |
 //! | [`qr`] | a pairing code as a picture |
 
+pub mod account;
 pub mod clock;
 pub mod crypto;
 pub mod media;

@@ -1,0 +1,319 @@
+//! What one linked device decides: functions of (state, input, time, randomness, transaction). Nothing here awaits,
+//! reads a clock or opens a socket; what is to happen outside leaves as an [`Effect`] after the commit.
+
+mod content;
+mod dispatch;
+mod events;
+mod link;
+mod manners;
+mod media;
+mod notices;
+mod pairing;
+mod payload;
+mod prekeys;
+mod receipts;
+mod receive;
+mod send;
+
+pub use crate::stanza::ChatState;
+pub use content::text_of;
+pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
+pub use media::Attachment;
+
+use crate::{clock::Millis, store::access::IdempotencyKey, wire::Jid};
+
+/// What stops a turn.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The transaction is rolled back; nothing of it was answered, so the server sends it again.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+}
+
+/// States of an instance (instance-api.md §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Starting: no code yet, or not connected yet.
+    Pending,
+    /// A QR code waits to be scanned.
+    QrReady,
+    /// Linked, and logged in.
+    Connected,
+    /// Linked, the socket is down, retrying.
+    Offline,
+    /// Not trying.
+    Disconnected,
+}
+
+impl Status {
+    /// The word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::QrReady => "qr_ready",
+            Self::Connected => "connected",
+            Self::Offline => "offline",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
+/// What anybody may know of the link right now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where it stands.
+    pub status: Status,
+    /// Why, in the words of platform-webhooks.md §3.4 (`logged_out`, `replaced`, `requested` …).
+    pub reason: Option<&'static str>,
+    /// Whether a phone has linked this instance.
+    pub paired: bool,
+    /// Digits of the linked number.
+    pub phone: Option<String>,
+    /// The account's push name.
+    pub name: Option<String>,
+    /// The phone's platform, as WhatsApp names it.
+    pub platform: Option<String>,
+    /// The code to scan, with [`Status::QrReady`].
+    pub qr: Option<Qr>,
+}
+
+/// One pairing code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Qr {
+    /// What the picture encodes.
+    pub text: String,
+    /// When it was made.
+    pub generated_at: Millis,
+    /// When the next one takes its place.
+    pub expires_at: Millis,
+}
+
+/// To whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// 8 to 15 digits with country code.
+    Number(String),
+    /// A person or a group.
+    Jid(Jid),
+}
+
+impl Recipient {
+    /// The form in which the queue keeps it: a JID, or bare digits.
+    fn to_row(&self) -> String {
+        match self {
+            Self::Number(digits) => digits.clone(),
+            Self::Jid(jid) => jid.bare().to_wire(),
+        }
+    }
+
+    /// A person's JID by number is looked up like the number itself.
+    fn normalized(self) -> Self {
+        match self {
+            Self::Jid(jid) if jid.is_pn() => Self::Number(jid.user().to_owned()),
+            other => other,
+        }
+    }
+
+    fn from_row(row: &str) -> Self {
+        match row.parse::<Jid>() {
+            Ok(jid) if row.contains('@') => Self::Jid(jid),
+            _ => Self::Number(row.to_owned()),
+        }
+    }
+}
+
+/// What a send says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// As given, white space included.
+    Text(String),
+    /// A place.
+    Location {
+        /// −90 … 90.
+        latitude: f64,
+        /// −180 … 180.
+        longitude: f64,
+        /// What stands there.
+        name: Option<String>,
+        /// Where that is.
+        address: Option<String>,
+    },
+    /// One or more cards.
+    Contacts(Vec<Card>),
+    /// A question with options to choose from.
+    Poll {
+        /// The question.
+        question: String,
+        /// 2 to 12, all different.
+        options: Vec<String>,
+        /// More than one may be chosen.
+        multiple: bool,
+    },
+    /// One emoji for a message; empty takes it back.
+    Reaction {
+        /// The message reacted to.
+        target: Target,
+        /// One grapheme, or nothing.
+        emoji: String,
+    },
+    /// Another text for a message of the account.
+    Edit {
+        /// Its id.
+        id: String,
+        /// What it says from now on.
+        text: String,
+    },
+    /// Takes a message of the account back, for everyone.
+    Revoke {
+        /// Its id.
+        id: String,
+    },
+    /// A file that was encrypted and uploaded.
+    Media(Box<Media>),
+}
+
+/// How a file is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A picture.
+    Image,
+    /// A film; without sound and again and again, if it is a gif.
+    Video {
+        /// Plays by itself, in a loop.
+        gif: bool,
+    },
+    /// A round film, recorded like a voice note.
+    RoundVideo,
+    /// Something to listen to.
+    Audio {
+        /// As a voice note.
+        voice: bool,
+        /// 64 levels of 0 to 100, of a voice note.
+        waveform: Option<Vec<u8>>,
+    },
+    /// Anything, by name.
+    Document {
+        /// With its extension.
+        file_name: String,
+    },
+    /// A webp picture without a frame.
+    Sticker {
+        /// It moves.
+        animated: bool,
+    },
+}
+
+/// An uploaded file, and what a message says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// How it is shown.
+    pub shape: Shape,
+    /// Where it was uploaded to, whole.
+    pub url: String,
+    /// The same without the host.
+    pub direct_path: String,
+    /// What opens it.
+    pub media_key: [u8; 32],
+    /// SHA-256 of the file.
+    pub file_sha256: [u8; 32],
+    /// SHA-256 of what was uploaded.
+    pub file_enc_sha256: [u8; 32],
+    /// Bytes of the file.
+    pub file_length: u64,
+    /// As the receiver is told.
+    pub mimetype: String,
+    /// Beside it.
+    pub caption: Option<String>,
+    /// Pixels.
+    pub width: Option<u32>,
+    /// Pixels.
+    pub height: Option<u32>,
+    /// Of sound and film.
+    pub seconds: Option<u32>,
+    /// A small JPEG.
+    pub thumbnail: Option<Vec<u8>>,
+    /// For players that check while they play.
+    pub sidecar: Option<Vec<u8>>,
+    /// May be looked at once.
+    pub view_once: bool,
+}
+
+/// A contact's card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// As shown.
+    pub name: String,
+    /// The vCard itself.
+    pub vcard: String,
+}
+
+/// A message that something refers to. What the store knows of it wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The sender's id.
+    pub id: String,
+    /// Only used if the message is unknown.
+    pub from_me: bool,
+}
+
+/// One message to be sent.
+#[derive(Clone, Debug)]
+pub struct SendMessage {
+    /// To whom.
+    pub recipient: Recipient,
+    /// What.
+    pub body: Body,
+    /// Id of a message of the same chat.
+    pub reply_to: Option<String>,
+    /// People named in the text, beside their `@number` there.
+    pub mentions: Vec<Jid>,
+    /// The caller's own key for a safe retry.
+    pub idempotency: Option<IdempotencyKey>,
+    /// `Prefer: respond-async`: answered as soon as the row is stored.
+    pub respond_async: bool,
+    /// Only say whether it would be taken; nothing is stored. What costs a download is checked so first.
+    pub dry: bool,
+}
+
+/// An accepted send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Final, fixed before anything leaves.
+    pub message_id: String,
+    /// When it was stored.
+    pub timestamp: Millis,
+    /// To be answered 202.
+    pub queued: bool,
+    /// The key was seen before; nothing was sent now.
+    pub replayed: bool,
+}
+
+/// Why a send was not accepted, or what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Nothing was and nothing will be sent.
+    #[error("the instance is not connected")]
+    NotConnected(Status),
+    /// `reply_to` names nothing in this chat.
+    #[error("no such message in this chat")]
+    UnknownMessage(String),
+    /// The recipient as given.
+    #[error("the recipient is not on WhatsApp")]
+    NotOnWhatsapp(String),
+    /// The key was used with another body.
+    #[error("the idempotency key was used with another body")]
+    IdempotencyConflict,
+    /// WhatsApp answered with this code.
+    #[error("WhatsApp refused the message")]
+    Refused {
+        /// As WhatsApp numbers it.
+        code: u16,
+        /// The id it had.
+        message_id: String,
+        /// The key was seen before.
+        replayed: bool,
+    },
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal,
+}

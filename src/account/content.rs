@@ -1,0 +1,236 @@
+//! The content of messages as raw protobuf: built for sending, unwrapped on arrival. Bytes that our schema does not
+//! know stay as they are, so that nothing a person sent is lost on the way to the database.
+
+mod build;
+mod class;
+
+use prost::Message as _;
+
+use crate::{proto, wire::Jid};
+
+pub(super) use build::{Build, Quote, build};
+pub(super) use class::{Class, Kind, class, kind};
+
+/// Wrappers nest; clients stop at about this depth.
+const MAX_DEPTH: usize = 8;
+/// `waE2E.Message` members whose only content is another message: ephemeral, view once (three forms), document with caption.
+const WRAPPERS: [u32; 5] = [40, 37, 55, 59, 53];
+/// `deviceSentMessage`: a copy of what an own device sent.
+const DEVICE_SENT: u32 = 31;
+
+/// The copy for own devices: the message and where it went.
+pub(super) fn device_sent(content: &[u8], chat: &Jid) -> Vec<u8> {
+    let inner = proto::Message::decode(content).unwrap_or_default();
+    let context = inner.message_context_info.clone();
+    let sent = proto::message::DeviceSentMessage {
+        destination_jid: Some(chat.bare().to_wire()),
+        message: Some(Box::new(inner)),
+        phash: None,
+    };
+    proto::Message {
+        device_sent_message: Some(Box::new(sent)),
+        message_context_info: context,
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+/// A message without its wrappers.
+pub(super) struct Unwrapped<'a> {
+    /// The innermost message, as serialized.
+    pub(super) content: &'a [u8],
+    /// It came as a copy of what an own device sent.
+    pub(super) device_sent: bool,
+}
+
+/// Peels wrappers off a serialized message. `None`: the bytes are no protobuf.
+pub(super) fn unwrap(message: &[u8]) -> Option<Unwrapped<'_>> {
+    let mut content = message;
+    let mut device_sent = false;
+    for _ in 0..MAX_DEPTH {
+        if let Some(sent) = member(content, DEVICE_SENT)? {
+            device_sent = true;
+            content = member(sent, 2)?.unwrap_or_default();
+            continue;
+        }
+        let mut wrapper = None;
+        for number in WRAPPERS {
+            wrapper = wrapper.or(member(content, number)?);
+        }
+        match wrapper {
+            Some(wrapper) => content = member(wrapper, 1)?.unwrap_or_default(),
+            None => break,
+        }
+    }
+    Some(Unwrapped { content, device_sent })
+}
+
+/// Whether a message says anything to a person: more than keys and context.
+pub(super) fn has_content(content: &[u8]) -> bool {
+    // 2 senderKeyDistributionMessage, 35 messageContextInfo
+    Fields(content).any(|field| field.is_some_and(|(number, _)| !matches!(number, 2 | 35)))
+}
+
+/// The last length-delimited occurrence of a member (protobuf's rule for repeats of a singular field).
+fn member(message: &[u8], number: u32) -> Option<Option<&[u8]>> {
+    let mut found = None;
+    for field in Fields(message) {
+        let (field, bytes) = field?;
+        if field == number && bytes.is_some() {
+            found = bytes;
+        }
+    }
+    Some(found)
+}
+
+/// Walks the fields of a serialized message: number, and the bytes of length-delimited ones. Yields `None` once, at damage.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<(u32, Option<&'a [u8]>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.read();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn read(&mut self) -> Option<(u32, Option<&'a [u8]>)> {
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).ok().filter(|n| *n > 0)?;
+        let bytes = match tag & 7 {
+            0 => {
+                self.varint()?;
+                None
+            }
+            1 => {
+                self.take(8)?;
+                None
+            }
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                Some(self.take(length)?)
+            }
+            5 => {
+                self.take(4)?;
+                None
+            }
+            _ => return None,
+        };
+        Some((number, bytes))
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(head)
+    }
+}
+
+/// What is inside all wrappers; the bytes themselves where they cannot be walked.
+pub(super) fn inner(message: &[u8]) -> &[u8] {
+    unwrap(message).map_or(message, |unwrapped| unwrapped.content)
+}
+
+/// The text of a message as payloads carry it: the text itself, else the caption of image, video or document.
+pub fn text_of(content: &[u8]) -> Option<String> {
+    let message = proto::Message::decode(inner(content)).ok()?;
+    message
+        .conversation
+        .or_else(|| message.extended_text_message.and_then(|m| m.text))
+        .or_else(|| message.image_message.and_then(|m| m.caption))
+        .or_else(|| message.video_message.and_then(|m| m.caption))
+        .or_else(|| message.document_message.and_then(|m| m.caption))
+}
+
+/// The kind of medium in a message, in the words of the contract.
+pub(super) fn media_type(content: &[u8]) -> Option<&'static str> {
+    Fields(inner(content)).flatten().find_map(|(number, _)| match number {
+        3 => Some("image"),
+        9 | 66 => Some("video"),
+        8 => Some("audio"),
+        7 => Some("document"),
+        26 => Some("sticker"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::Body, *};
+
+    fn text(text: &str, quote: Option<&Quote<'_>>, secret: [u8; 32]) -> Vec<u8> {
+        let body = Body::Text(text.into());
+        build(&Build { body: &body, quote, mentions: &[], target: None, at_ms: 0, secret })
+    }
+
+    #[test]
+    fn an_own_copy_inside_an_ephemeral_wrapper_is_peeled_to_the_text() {
+        let chat = Jid::pn("5511999999999");
+        let inner = text("hello", None, [7; 32]);
+        let wrapped = proto::Message {
+            ephemeral_message: Some(Box::new(proto::message::FutureProofMessage {
+                message: Some(Box::new(proto::Message::decode(&*inner).unwrap())),
+            })),
+            ..Default::default()
+        };
+        let sent = device_sent(&wrapped.encode_to_vec(), &chat);
+        let unwrapped = unwrap(&sent).unwrap();
+        assert!(unwrapped.device_sent);
+        assert_eq!(text_of(unwrapped.content).as_deref(), Some("hello"));
+    }
+
+    #[test]
+    fn members_unknown_to_the_schema_survive() {
+        // field 5000, length-delimited, inside a device-sent wrapper
+        let inner: &[u8] = &[0xc2, 0xb8, 0x02, 0x01, 0x2a];
+        let mut sent = vec![0x12, u8::try_from(inner.len()).unwrap()];
+        sent.extend_from_slice(inner);
+        let mut message = vec![0xfa, 0x01, u8::try_from(sent.len()).unwrap()];
+        message.extend_from_slice(&sent);
+        assert_eq!(unwrap(&message).unwrap().content, inner);
+        assert!(has_content(inner));
+    }
+
+    #[test]
+    fn a_reply_carries_its_author_and_content() {
+        let first = text("question", None, [1; 32]);
+        let quote = Quote { id: "3EB0AA".into(), author: Jid::pn("5511999999999"), content: &first };
+        let reply = proto::Message::decode(&*text("answer", Some(&quote), [2; 32])).unwrap();
+        let context = reply.extended_text_message.unwrap().context_info.unwrap();
+        assert_eq!(context.stanza_id.as_deref(), Some("3EB0AA"));
+        assert_eq!(context.participant.as_deref(), Some("5511999999999@s.whatsapp.net"));
+        assert_eq!(context.quoted_message.unwrap().conversation.as_deref(), Some("question"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_walked_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = unwrap(&bytes);
+            let _ = has_content(&bytes);
+            let _ = media_type(&bytes);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! One door in, one door out: inputs become method calls here, and what they decide is collected in a [`Turn`].
+
+use std::collections::HashMap;
+
+use rand::CryptoRng;
+use uuid::Uuid;
+
+use super::{
+    Error, Link, Recipient, SendError, SendMessage, Sent, Status,
+    link::{Conn, Outage, Phase, Retry, STOPPED},
+};
+use crate::{
+    clock::Millis,
+    crypto::KeyPair,
+    stanza::{Ack, ChatState, Failure, Info, Iq, IqKind, MediaConn, Nack, StreamError, Success},
+    store::{Tx, device::Device},
+    wire::{Jid, Node, codec},
+};
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The instance's own id, in every payload.
+    pub instance: Uuid,
+    /// What the phone lists.
+    pub device_name: String,
+    /// WhatsApp Web version announced.
+    pub wa_version: (u32, u32, u32),
+    /// Shown online while connected.
+    pub available: bool,
+    /// The Noise root of the network.
+    pub server_root: [u8; 32],
+    /// Base of links to this instance, without a slash at the end.
+    pub public_url: String,
+}
+
+/// Names a waiting caller.
+pub type Ticket = u64;
+
+/// What callers ask for.
+#[derive(Debug)]
+pub enum Command {
+    /// Link or connect; fine in every state.
+    Connect,
+    /// Close; `logout` also unlinks and wipes.
+    Disconnect {
+        /// Unlink.
+        logout: bool,
+    },
+    /// Send something.
+    SendMessage(SendMessage),
+    /// Tell somebody what was read.
+    MarkRead {
+        /// The chat.
+        chat: Recipient,
+        /// Received messages.
+        ids: Vec<String>,
+    },
+    /// Show what the account is doing in a chat.
+    ChatState {
+        /// The chat.
+        chat: Recipient,
+        /// What.
+        state: ChatState,
+    },
+    /// Where do media go?
+    MediaHosts {
+        /// What was answered before did not work.
+        refresh: bool,
+    },
+    /// Ask the phone to upload a message's file again.
+    Reupload {
+        /// The message's row.
+        message: i64,
+    },
+    /// Show the account online or not.
+    Presence {
+        /// Online.
+        available: bool,
+    },
+}
+
+/// Why a connection ended or did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// No connection could be made.
+    Unreachable,
+    /// The handshake failed: not the server that was expected, or nothing we understand.
+    Handshake,
+    /// It ended.
+    Lost,
+}
+
+/// What happens to an account.
+#[derive(Debug)]
+pub enum Input {
+    /// The process is up.
+    Started,
+    /// The handshake succeeded.
+    Opened,
+    /// A stanza came.
+    Node(Node),
+    /// The connection is gone.
+    Closed(CloseCause),
+    /// Somebody asks.
+    Command(Ticket, Command),
+    /// [`Account::deadline`] passed.
+    Tick,
+}
+
+/// What a handshake needs.
+#[derive(Clone)]
+pub struct Dial {
+    /// Serialized ClientPayload.
+    pub payload: Vec<u8>,
+    /// The device's Noise static key.
+    pub noise: KeyPair,
+    /// To be sent in front of everything.
+    pub routing_info: Option<Vec<u8>>,
+}
+
+/// An answer to a waiting caller.
+#[derive(Debug)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// Not done, and nothing was stored.
+    Refused(SendError),
+    /// Where media go.
+    MediaHosts(MediaConn),
+    /// The phone uploaded a file again: its new direct path. `None`: it has it no more.
+    Reuploaded(Option<String>),
+    /// A send was stored, replayed, or not accepted. [`Effect::Settled`] may follow.
+    Send(Result<Sent, SendError>),
+    /// Not connected, but trying: ask again once connected.
+    Later(Status),
+}
+
+/// What is to be done outside, after the commit, in order.
+pub enum Effect {
+    /// Make a connection.
+    Open(Dial),
+    /// End the connection.
+    Close,
+    /// Write one encoded stanza.
+    Send(Vec<u8>),
+    /// Answer a caller.
+    Answer(Ticket, Answer),
+    /// WhatsApp acknowledged the send of this caller, or refused it with a code.
+    Settled(Ticket, Result<(), u16>),
+    /// The link changed.
+    Link(Link),
+}
+
+/// One transaction's worth of decisions.
+pub struct Turn<'t> {
+    /// The open transaction.
+    pub tx: &'t Tx<'t>,
+    /// The time of everything in this turn.
+    pub now: Millis,
+    /// The only source of randomness.
+    pub rng: &'t mut dyn CryptoRng,
+    /// To be done after the commit.
+    pub effects: Vec<Effect>,
+}
+
+impl Turn<'_> {
+    /// Whether this turn ends the connection that its inputs came from.
+    fn closes(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect, Effect::Close))
+    }
+
+    pub(super) fn send(&mut self, node: &Node) {
+        match codec::encode(node) {
+            Ok(bytes) => self.effects.push(Effect::Send(bytes)),
+            Err(error) => tracing::error!(%error, tag = %node.tag, "a stanza could not be encoded"),
+        }
+    }
+}
+
+/// The state of one linked device. What must outlive the process is in the transaction; what is here belongs to the
+/// process or to the connection.
+pub struct Account {
+    pub(super) settings: Settings,
+    /// Shown online: as configured, until somebody asks otherwise.
+    pub(super) available: bool,
+    pub(super) device: Device,
+    pub(super) link: Link,
+    pub(super) conn: Option<Conn>,
+    pub(super) retry: Retry,
+    /// Batches of codes nobody scanned, in a row.
+    pub(super) idle_batches: u8,
+    /// Since when the link is down.
+    pub(super) outage: Option<Outage>,
+    /// Callers who wait for WhatsApp's acknowledgement, by message id.
+    pub(super) waiting: HashMap<String, Vec<Ticket>>,
+}
+
+impl Account {
+    /// The account in this database; keys are made at the first start.
+    pub fn load(settings: Settings, turn: &mut Turn<'_>) -> Result<Self, Error> {
+        let device = match turn.tx.device().load()? {
+            Some(device) if device.paired.is_some() || device.server_root == settings.server_root => device,
+            // Keys that were shown to one network and linked by nobody are of no use to another.
+            Some(_) => {
+                turn.tx.device().wipe()?;
+                Self::new_device(&settings, turn)?
+            }
+            None => Self::new_device(&settings, turn)?,
+        };
+        let (status, reason) = match turn.tx.settings().get(STOPPED)? {
+            Some(_) => (Status::Disconnected, Some("requested")),
+            None => (Status::Pending, None),
+        };
+        let link = Link {
+            status,
+            reason,
+            paired: device.paired.is_some(),
+            phone: device.paired.as_ref().map(|p| p.jid.user().to_owned()),
+            name: device.paired.as_ref().and_then(|p| p.push_name.clone()),
+            platform: device.paired.as_ref().and_then(|p| p.platform.clone()),
+            qr: None,
+        };
+        Ok(Self {
+            available: settings.available,
+            settings,
+            device,
+            link,
+            conn: None,
+            retry: Retry::default(),
+            idle_batches: 0,
+            outage: None,
+            waiting: HashMap::new(),
+        })
+    }
+
+    /// Where the link stands.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// One input. On an error the transaction must be rolled back and this state thrown away.
+    pub fn handle(&mut self, input: Input, turn: &mut Turn<'_>) -> Result<(), Error> {
+        // One turn may hold several reports of a connection. Once it is given up the rest of them are history: the next
+        // one, dialled in this very turn, must not be judged by them.
+        if matches!(input, Input::Opened | Input::Node(_) | Input::Closed(_)) && turn.closes() {
+            return Ok(());
+        }
+        match input {
+            Input::Started => self.start(turn),
+            Input::Opened => self.opened(turn),
+            Input::Node(node) => self.node(&node, turn),
+            Input::Closed(cause) => self.closed(cause, turn),
+            Input::Tick => self.tick(turn),
+            Input::Command(ticket, Command::Connect) => {
+                self.connect(turn)?;
+                turn.effects.push(Effect::Answer(ticket, Answer::Done));
+                Ok(())
+            }
+            Input::Command(ticket, Command::Disconnect { logout }) => {
+                self.disconnect(logout, turn)?;
+                turn.effects.push(Effect::Answer(ticket, Answer::Done));
+                Ok(())
+            }
+            Input::Command(ticket, Command::SendMessage(command)) => self.send_message(ticket, command, turn),
+            Input::Command(ticket, Command::MarkRead { chat, ids }) => {
+                let answer = self.mark_read(chat, &ids, turn)?;
+                turn.effects.push(Effect::Answer(ticket, answer));
+                Ok(())
+            }
+            Input::Command(ticket, Command::ChatState { chat, state }) => {
+                let answer = self.show_chat_state(chat, state, turn)?;
+                turn.effects.push(Effect::Answer(ticket, answer));
+                Ok(())
+            }
+            Input::Command(ticket, Command::MediaHosts { refresh }) => {
+                self.media_hosts(ticket, refresh, turn)
+            }
+            Input::Command(ticket, Command::Reupload { message }) => self.reupload(ticket, message, turn),
+            Input::Command(ticket, Command::Presence { available }) => {
+                let answer = self.show_presence(available, turn);
+                turn.effects.push(Effect::Answer(ticket, answer));
+                Ok(())
+            }
+        }
+    }
+
+    /// After the last input of a batch: sends what can be sent.
+    pub fn settle(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        self.pump(turn)
+    }
+
+    /// Own number, without device.
+    pub(super) fn own_pn(&self) -> Option<Jid> {
+        self.device.paired.as_ref().map(|p| p.jid.bare())
+    }
+
+    /// Own hidden identity, without device.
+    pub(super) fn own_lid(&self) -> Option<Jid> {
+        self.device.paired.as_ref().and_then(|p| p.lid.as_ref()).map(Jid::bare)
+    }
+
+    pub(super) fn is_own(&self, jid: &Jid) -> bool {
+        [self.own_pn(), self.own_lid()].iter().flatten().any(|own| own.same_user(jid))
+    }
+
+    fn node(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        // A stanza of a connection that was given up meanwhile.
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        conn.heard(turn.now);
+        if node.has("offline") {
+            conn.drained_one(turn.now);
+        }
+        match node.tag.as_ref() {
+            "iq" => self.iq(node, turn),
+            "success" => match Success::parse(node) {
+                Ok(success) => self.logged_in(&success, turn),
+                Err(error) => {
+                    tracing::warn!(%error, "login answer");
+                    self.lose(turn)
+                }
+            },
+            "failure" => self.refused(&Failure::parse(node), turn),
+            "stream:error" => self.stream_error(StreamError::parse(node), turn),
+            "xmlstreamend" => self.lose(turn),
+            "ib" => self.info(Info::parse(node), turn),
+            "message" => self.message(node, turn),
+            "receipt" => self.receipt(node, turn),
+            "notification" => self.notification(node, turn),
+            "ack" => self.acked(node, turn),
+            "call" | "status" => {
+                self.ack(node, turn);
+                Ok(())
+            }
+            "presence" | "chatstate" => Ok(()),
+            _ => {
+                if let Some(ack) = Ack::of(node) {
+                    turn.send(&ack.refusing(Nack::UnrecognizedStanza).build_to());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Acknowledges a stanza as it stands.
+    pub(super) fn ack(&self, node: &Node, turn: &mut Turn<'_>) {
+        if let Some(ack) = self.ack_of(node) {
+            turn.send(&ack.build_to());
+        }
+    }
+
+    pub(super) fn ack_of(&self, node: &Node) -> Option<Ack> {
+        let mut ack = Ack::of(node)?;
+        if matches!(node.tag.as_ref(), "message" | "status") {
+            ack.own = self.device.paired.as_ref().map(|p| p.jid.clone());
+        }
+        Some(ack)
+    }
+
+    fn iq(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Ok(iq) = Iq::parse(node) else { return Ok(()) };
+        match iq.kind {
+            IqKind::Result | IqKind::Error => self.answered(&iq.id, node, turn),
+            IqKind::Set if node.find("pair-device").is_some() => self.pair_device(node, turn),
+            IqKind::Set if node.find("pair-success").is_some() => self.pair_success(node, turn),
+            IqKind::Get if node.find("ping").is_some() || iq.xmlns.as_deref() == Some("urn:xmpp:ping") => {
+                turn.send(&Iq::result_to_server(&iq.id));
+                Ok(())
+            }
+            IqKind::Get | IqKind::Set => {
+                let error = Node::new("error").attr("code", "501").attr("text", "feature-not-implemented");
+                turn.send(
+                    &Node::new("iq")
+                        .attr("to", Jid::server_itself())
+                        .attr("type", "error")
+                        .attr("id", iq.id)
+                        .child(error),
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether messages may be written now.
+    pub(super) fn can_send(&self) -> bool {
+        self.conn.as_ref().is_some_and(|conn| matches!(conn.phase, Phase::Draining | Phase::Live))
+    }
+}

@@ -1,0 +1,414 @@
+//! Events as webhooks carry them: the outgoing form (platform-webhooks.md §5) and the platform's (§3), rendered in the
+//! turn that caused them.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Attachment, Error, Qr, Status,
+    content::{self, Kind, media_type, text_of},
+    dispatch::{Account, Turn},
+};
+use crate::{
+    clock::Millis,
+    proto,
+    store::{
+        events::NewEvent,
+        messages::{Chat, Message, MessageKey, NewMessage, Progress},
+    },
+    wire::Jid,
+};
+
+/// The members of `message` that the platform always gets, null where absent.
+const DOCUMENTED: [&str; 6] = [
+    "conversation",
+    "extendedTextMessage",
+    "imageMessage",
+    "videoMessage",
+    "audioMessage",
+    "documentMessage",
+];
+
+/// A message that is to be reported.
+pub(super) struct Reported<'a> {
+    pub(super) message: &'a NewMessage,
+    pub(super) chat: &'a Chat,
+    /// The author; in a chat with one person that person, or the account.
+    pub(super) sender: &'a Jid,
+}
+
+impl Account {
+    /// What a message does, told as what it is.
+    pub(super) fn report(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
+        match content::kind(&reported.message.content) {
+            Kind::Said => self.report_message(reported, turn),
+            Kind::Reaction { key, emoji, at_ms } => self.report_reaction(reported, &key, &emoji, at_ms, turn),
+            Kind::Edit { key, content } => {
+                let text = text_of(&content);
+                self.report_change("message.edited", reported, &key, text.as_deref(), turn)
+            }
+            Kind::Revoke { key } => self.report_change("message.deleted", reported, &key, None, turn),
+        }
+    }
+
+    /// The message that a key names, whoever's point of view the key was written from.
+    fn named(
+        &self,
+        key: &proto::MessageKey,
+        reported: &Reported<'_>,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Message>, Error> {
+        let Some(id) = &key.id else { return Ok(None) };
+        Ok(turn.tx.messages().find_in_chat(reported.chat.id, id)?)
+    }
+
+    /// Whether the named message is the account's. The store knows; else the key says, from its sender's point of view.
+    fn is_ours(key: &proto::MessageKey, found: Option<&Message>, by_us: bool) -> bool {
+        match found {
+            Some(message) => message.key.from_me,
+            None => key.from_me.unwrap_or(false) == by_us,
+        }
+    }
+
+    /// `message.reaction`, and the platform's `reaction`.
+    fn report_reaction(
+        &self,
+        reported: &Reported<'_>,
+        key: &proto::MessageKey,
+        emoji: &str,
+        at_ms: Option<i64>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Reported { message, chat, sender } = reported;
+        let found = self.named(key, reported, turn)?;
+        let author = self.number_first(sender, turn)?;
+        let from_me = Self::is_ours(key, found.as_ref(), message.key.from_me);
+        let data = json!({
+            "message_id": found.as_ref().map(|found| &found.uuid),
+            "whatsapp_message_id": key.id,
+            "emoji": emoji,
+            "sender_number": author.user(),
+            "timestamp": message.at.rfc3339_offset(),
+            "conversation_id": chat.id,
+        });
+        let body = json!({
+            "key": { "remoteJid": chat.jid.to_wire(), "id": key.id, "fromMe": from_me },
+            "reaction": {
+                "text": emoji,
+                "key": {
+                    "remoteJid": chat.jid.to_wire(),
+                    "fromMe": message.key.from_me,
+                    "id": message.key.wa_id,
+                },
+                "timestamp": at_ms,
+            },
+            "senderJid": author.to_wire(),
+        });
+        let event = NewEvent {
+            kind: "message.reaction",
+            lane: Some(chat.jid.to_wire()),
+            data: data.to_string(),
+            platform: Some(("reaction", body.to_string())),
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    /// `message.edited` or `message.deleted`; the platform sees the protocol message itself.
+    fn report_change(
+        &self,
+        kind: &'static str,
+        reported: &Reported<'_>,
+        key: &proto::MessageKey,
+        text: Option<&str>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Reported { message, chat, sender } = reported;
+        let found = self.named(key, reported, turn)?;
+        let author = self.number_first(sender, turn)?;
+        let mut data = json!({
+            "message_id": found.as_ref().map(|found| &found.uuid),
+            "whatsapp_message_id": key.id,
+            "from_me": message.key.from_me,
+            "sender_number": author.user(),
+        });
+        if let Some(members) = data.as_object_mut() {
+            if let Some(text) = text {
+                members.insert("content".into(), text.into());
+            }
+            members.insert("timestamp".into(), message.at.rfc3339_offset().into());
+            members.insert("conversation_id".into(), chat.id.into());
+        }
+        let event = NewEvent {
+            kind,
+            lane: Some(chat.jid.to_wire()),
+            data: data.to_string(),
+            platform: Some(("incoming", self.incoming(reported, &author).to_string())),
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    /// `message.received` or `message.sent`, and the platform's `incoming`.
+    fn report_message(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Reported { message, chat, sender } = reported;
+        let author = self.number_first(sender, turn)?;
+        let mut data = Map::new();
+        data.insert("message_id".into(), message.uuid.clone().into());
+        data.insert("whatsapp_message_id".into(), message.key.wa_id.clone().into());
+        if message.key.from_me {
+            data.insert("recipient_number".into(), chat.jid.user().into());
+        } else {
+            data.insert("sender_number".into(), author.user().into());
+            data.insert("sender_name".into(), message.push_name.clone().into());
+        }
+        data.insert("content".into(), text_of(&message.content).into());
+        data.insert("media_type".into(), media_type(&message.content).into());
+        // Handed out with the instance's token; a link without one comes with the user's own webhooks.
+        data.insert("media_url".into(), Value::Null);
+        data.insert("timestamp".into(), message.at.rfc3339_offset().into());
+        data.insert("conversation_id".into(), chat.id.into());
+        if chat.jid.is_group() {
+            data.insert("is_group".into(), true.into());
+            data.insert("group_jid".into(), chat.jid.to_wire().into());
+        }
+        let event = NewEvent {
+            kind: if message.key.from_me { "message.sent" } else { "message.received" },
+            lane: Some(chat.jid.to_wire()),
+            data: Value::Object(data).to_string(),
+            platform: Some(("incoming", self.incoming(reported, &author).to_string())),
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    fn incoming(&self, reported: &Reported<'_>, author: &Jid) -> Value {
+        let Reported { message, chat, sender } = reported;
+        let group = chat.jid.is_group();
+        let mut key = Map::new();
+        key.insert("remoteJid".into(), chat.jid.to_wire().into());
+        key.insert("fromMe".into(), message.key.from_me.into());
+        key.insert("id".into(), message.key.wa_id.clone().into());
+        if let Some(alt) = &chat.alt {
+            key.insert("remoteJidAlt".into(), alt.to_wire().into());
+        }
+        if group {
+            key.insert("participant".into(), author.to_wire().into());
+            if *sender != author {
+                key.insert("participantAlt".into(), sender.bare().to_wire().into());
+            }
+        }
+        let mut body = json!({
+            "remoteJid": chat.jid.to_wire(),
+            "message": platform_message(&message.content),
+            "messageTimestamp": message.at.secs(),
+            "pushName": message.push_name,
+            "key": key,
+            "participant": group.then(|| author.to_wire()),
+            "isGroup": group,
+        });
+        if let (Some(file), Some(members)) = (Attachment::of(&message.content), body.as_object_mut()) {
+            let id = &message.key.wa_id;
+            let media = json!({
+                "id": id,
+                "type": file.media_type,
+                "mime_type": file.mimetype,
+                "size": file.file_length,
+                "filename": file.file_name,
+                "url": format!("{}/messages/{id}/media", self.settings.public_url),
+            });
+            members.insert("media".into(), media);
+        }
+        body
+    }
+
+    /// `message.status`, and the platform's `status`. `before` is the level it had.
+    pub(super) fn report_progress(
+        &self,
+        uuid: &str,
+        key: &MessageKey,
+        before: Progress,
+        now: Progress,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(chat) = turn.tx.messages().chat_by_id(key.chat)? else { return Ok(()) };
+        let remote = chat.jid.to_wire();
+        let data = json!({
+            "message_id": uuid,
+            "whatsapp_message_id": key.wa_id,
+            "previous_status": before.as_str(),
+            "new_status": now.as_str(),
+            "recipient_number": chat.jid.user(),
+            "timestamp": turn.now.rfc3339_offset(),
+        });
+        let mut wire_key = json!({ "remoteJid": remote, "id": key.wa_id, "fromMe": true });
+        if let (Some(alt), Some(members)) = (&chat.alt, wire_key.as_object_mut()) {
+            members.insert("remoteJidAlt".into(), alt.to_wire().into());
+        }
+        let body = json!({ "key": wire_key, "status": now as u8, "messageTimestamp": turn.now.secs() });
+        let event = NewEvent {
+            kind: "message.status",
+            lane: Some(remote),
+            data: data.to_string(),
+            platform: Some(("status", body.to_string())),
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    /// `message.undecryptable`: in the log, not posted to the platform.
+    pub(super) fn report_undecryptable(
+        &self,
+        key: &MessageKey,
+        chat: &Chat,
+        sender: &Jid,
+        reason: &str,
+        at: Millis,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let author = self.number_first(sender, turn)?;
+        let data = json!({
+            "whatsapp_message_id": key.wa_id,
+            "chat": chat.jid.to_wire(),
+            "from_me": key.from_me,
+            "sender_number": author.user(),
+            "reason": reason,
+            "timestamp": at.rfc3339_offset(),
+            "conversation_id": chat.id,
+        });
+        let event = NewEvent {
+            kind: "message.undecryptable",
+            lane: Some(chat.jid.to_wire()),
+            data: data.to_string(),
+            platform: None,
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    /// `instance.qr`, and the platform's `qr`.
+    pub(super) fn report_code(&self, qr: &Qr, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let picture = crate::qr::Picture::of(&qr.text).ok().map(|picture| picture.data_uri());
+        let data = json!({
+            "status": Status::QrReady.as_str(),
+            "qr_code": picture,
+            "qr_code_text": qr.text,
+            "qr_generated_at": qr.generated_at.rfc3339_offset(),
+        });
+        let body = json!({
+            "qr": qr.text,
+            "qr_image": picture,
+            "generated_at": qr.generated_at.rfc3339_secs(),
+        });
+        let event = NewEvent {
+            kind: "instance.qr",
+            lane: None,
+            data: data.to_string(),
+            platform: Some(("qr", body.to_string())),
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    /// The link's status changed from `before`: the platform's `connection`, and the event that fits.
+    pub(super) fn announce(&self, before: Status, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let now = self.link.status;
+        let phone = self.linked_number();
+        let kind = match now {
+            Status::Connected => "instance.connected",
+            Status::Disconnected => "instance.disconnected",
+            // An outage becomes a disconnection once it has lasted; see `report_outage`.
+            Status::Pending | Status::QrReady | Status::Offline => "instance.health",
+        };
+        let mut data = json!({
+            "previous_status": before.as_str(),
+            "new_status": now.as_str(),
+            "phone_number": phone,
+        });
+        if let (true, Some(members)) = (now != Status::Connected, data.as_object_mut()) {
+            members.insert("reason".into(), self.link.reason.into());
+        }
+        let body = json!({
+            "status": now.as_str(),
+            "phone_number": phone,
+            "timestamp": turn.now.rfc3339_secs(),
+            "reason": self.link.reason,
+        });
+        let event = NewEvent {
+            kind,
+            lane: None,
+            data: data.to_string(),
+            platform: Some(("connection", body.to_string())),
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    /// An outage has lasted long enough to be told as a disconnection. The platform knows already.
+    pub(super) fn report_outage(&self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let data = json!({
+            "previous_status": Status::Connected.as_str(),
+            "new_status": Status::Offline.as_str(),
+            "phone_number": self.linked_number(),
+            "reason": "connection_lost",
+        });
+        let event =
+            NewEvent { kind: "instance.disconnected", lane: None, data: data.to_string(), platform: None };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    /// The number as last known: a logout has wiped the account, its event still names it.
+    fn linked_number(&self) -> Option<String> {
+        self.device.paired.as_ref().map(|p| p.jid.user().to_owned()).or_else(|| self.link.phone.clone())
+    }
+
+    /// A person by number where it is known; bare.
+    fn number_first(&self, person: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
+        let known = if person.is_lid() { turn.tx.people().pn_of(person)? } else { None };
+        Ok(known.unwrap_or_else(|| person.bare()))
+    }
+}
+
+/// `message` of the platform's `incoming`: the six documented members, null where absent, then whatever else there is.
+fn platform_message(content: &[u8]) -> Value {
+    let mut present = match proto::message_json(content::inner(content)) {
+        Some(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    // Keys and bookkeeping, not content.
+    present.remove("messageContextInfo");
+    present.remove("senderKeyDistributionMessage");
+    let mut message = Map::new();
+    for name in DOCUMENTED {
+        message.insert(name.into(), present.remove(name).unwrap_or(Value::Null));
+    }
+    message.extend(present);
+    Value::Object(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platform_gets_the_six_documented_members_and_no_secrets() {
+        let context = proto::MessageContextInfo { message_secret: Some(vec![9; 32]), ..Default::default() };
+        let message = proto::Message {
+            conversation: Some("Olá".into()),
+            message_context_info: Some(context),
+            ..Default::default()
+        };
+        let content = prost::Message::encode_to_vec(&message);
+        assert_eq!(
+            platform_message(&content),
+            json!({
+                "conversation": "Olá",
+                "extendedTextMessage": null,
+                "imageMessage": null,
+                "videoMessage": null,
+                "audioMessage": null,
+                "documentMessage": null
+            })
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! What belongs to one connection: its phase, its deadlines, and what waits for an answer on it.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use rand::{CryptoRng, RngExt as _};
+
+use crate::{
+    account::{SendMessage, Ticket, send::PendingResend},
+    clock::Millis,
+    stanza::MediaConn,
+    wire::Jid,
+};
+
+/// From the dial to the first stanza: a handshake's 20 s (what the published clients allow) and the login's.
+pub(super) const OPENING: Duration = Duration::from_secs(40);
+/// Nothing received for so long after the first unanswered write: the link is dead (WhatsApp Web's figure).
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
+/// A sent message must be acknowledged within this time, or the way out is broken.
+pub(super) const ACK_WAIT: Duration = Duration::from_secs(20);
+/// An answer to a query that has not come by now does not come (Baileys gives up at 60 s).
+pub(super) const QUERY_WAIT: Duration = Duration::from_secs(60);
+/// With nothing new for this long the next batch is asked for again …
+pub(super) const DRAIN_NUDGE: Duration = Duration::from_secs(2);
+/// … and after this long the queue counts as drained (WhatsApp Web's figure).
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+/// A refused query is asked again after this pause.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Longest pause between two attempts.
+const BACKOFF_MAX: u64 = 60;
+/// After asking to be unlinked, the server's answer is waited for this long.
+pub(super) const LOGOUT_WAIT: Duration = Duration::from_secs(3);
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::account) enum Phase {
+    /// Dialling and shaking hands.
+    Opening,
+    /// Registered, waiting for a phone to scan.
+    Pairing,
+    /// A phone scanned; the server restarts the stream.
+    Paired,
+    /// The login is under way.
+    LoggingIn,
+    /// Logged in, the offline queue is being delivered.
+    Draining,
+    /// Everything that comes is news.
+    Live,
+    /// Asked to be unlinked.
+    LoggingOut,
+}
+
+/// Why a query was asked: what to do with its answer.
+#[derive(Debug)]
+pub(in crate::account) enum Query {
+    Ping,
+    Active,
+    PreKeyCount,
+    PreKeyUpload(Vec<u32>),
+    /// Device lists of these people.
+    Devices(Vec<Jid>),
+    /// Bundles of these devices.
+    Bundles(Vec<Jid>),
+    /// Is this number registered?
+    Number(String),
+    MediaHosts,
+    Logout,
+}
+
+/// What belongs to one connection and ends with it.
+pub(in crate::account) struct Conn {
+    pub(in crate::account) phase: Phase,
+    pub(super) since: Millis,
+    pub(super) last_in: Millis,
+    /// First write since something was last received.
+    pub(super) first_out: Option<Millis>,
+    pub(super) next_ping: Millis,
+    pub(super) prefix: String,
+    pub(super) next_id: u32,
+    pub(in crate::account) queries: HashMap<String, (Query, Millis)>,
+    // Pairing.
+    pub(in crate::account) refs: VecDeque<String>,
+    pub(in crate::account) rotate_at: Option<Millis>,
+    // The offline queue.
+    pub(super) promised: u32,
+    pub(in crate::account) drained: u32,
+    pub(super) asked: u32,
+    pub(super) last_drained: Millis,
+    pub(super) nudged: Millis,
+    // Sending.
+    /// Encrypted sends of earlier connections were written again up to here; `None`: all were.
+    pub(in crate::account) rewritten: Option<i64>,
+    /// Written and not acknowledged, oldest first.
+    pub(in crate::account) in_flight: VecDeque<(String, Millis)>,
+    /// People whose devices were asked for.
+    pub(in crate::account) asked_devices: HashSet<Jid>,
+    /// Devices whose bundles were asked for.
+    pub(in crate::account) asked_bundles: HashSet<Jid>,
+    /// Numbers whose look-up was refused.
+    pub(in crate::account) asked_numbers: HashSet<String>,
+    /// When what was refused is asked for again.
+    pub(super) ask_again_at: Option<Millis>,
+    /// Devices that have no keys to offer.
+    pub(in crate::account) barren: HashSet<Jid>,
+    /// Sends that wait for their number's look-up.
+    pub(in crate::account) lookups: HashMap<String, Vec<(Ticket, SendMessage)>>,
+    /// Retries that wait for a bundle.
+    pub(in crate::account) resends: Vec<PendingResend>,
+    // Media.
+    /// Where media go, and since when that is known.
+    pub(in crate::account) media: Option<(MediaConn, Millis)>,
+    /// Who waits to know it.
+    pub(in crate::account) media_waiting: Vec<Ticket>,
+    /// Who waits for the phone to upload a file again, by message id.
+    pub(in crate::account) reuploads: HashMap<String, Vec<(Ticket, i64)>>,
+}
+
+impl Conn {
+    pub(super) fn new(now: Millis, rng: &mut dyn CryptoRng) -> Self {
+        Self {
+            phase: Phase::Opening,
+            since: now,
+            last_in: now,
+            first_out: None,
+            next_ping: now + OPENING,
+            prefix: format!("{}.{}", rng.random::<u16>(), rng.random::<u16>()),
+            next_id: 0,
+            queries: HashMap::new(),
+            refs: VecDeque::new(),
+            rotate_at: None,
+            promised: 0,
+            drained: 0,
+            asked: 0,
+            last_drained: now,
+            nudged: now,
+            rewritten: Some(0),
+            in_flight: VecDeque::new(),
+            asked_devices: HashSet::new(),
+            asked_bundles: HashSet::new(),
+            asked_numbers: HashSet::new(),
+            ask_again_at: None,
+            barren: HashSet::new(),
+            lookups: HashMap::new(),
+            resends: Vec::new(),
+            media: None,
+            media_waiting: Vec::new(),
+            reuploads: HashMap::new(),
+        }
+    }
+
+    pub(in crate::account) fn heard(&mut self, now: Millis) {
+        self.last_in = now;
+        self.first_out = None;
+    }
+
+    /// A stanza of the offline queue came.
+    pub(in crate::account) fn drained_one(&mut self, now: Millis) {
+        self.drained += 1;
+        self.last_drained = now;
+    }
+
+    /// A fresh query id, in the shape that WhatsApp Web uses, with what its answer is for.
+    pub(in crate::account) fn query(&mut self, query: Query, now: Millis) -> String {
+        self.next_id += 1;
+        let id = format!("{}-{}", self.prefix, self.next_id);
+        self.queries.insert(id.clone(), (query, now));
+        self.first_out.get_or_insert(now);
+        id
+    }
+
+    /// A query was refused: whoever waits for its answer gets another chance after a pause.
+    pub(in crate::account) fn ask_again(&mut self, now: Millis) {
+        self.ask_again_at.get_or_insert(now + ASK_AGAIN);
+    }
+
+    pub(super) fn deadline(&self) -> Millis {
+        let mut at = match self.phase {
+            Phase::Opening | Phase::LoggingIn | Phase::Paired => self.since + OPENING,
+            Phase::LoggingOut => self.since + LOGOUT_WAIT,
+            Phase::Pairing | Phase::Draining | Phase::Live => self.next_ping,
+        };
+        if let Some(rotate) = self.rotate_at {
+            at = at.min(rotate);
+        }
+        if let Some(first) = self.first_out {
+            at = at.min(first + SILENCE);
+        }
+        if let Some((_, sent)) = self.in_flight.front() {
+            at = at.min(*sent + ACK_WAIT);
+        }
+        if let Some(again) = self.ask_again_at {
+            at = at.min(again);
+        }
+        if self.phase == Phase::Draining {
+            at =
+                at.min(self.last_drained.max(self.nudged) + DRAIN_NUDGE).min(self.last_drained + DRAIN_LIMIT);
+        }
+        if let Some(oldest) = self.queries.values().map(|(_, asked)| *asked).min() {
+            at = at.min(oldest + QUERY_WAIT);
+        }
+        at
+    }
+}
+
+/// A connection was lost and has not come back.
+#[derive(Clone, Copy)]
+pub(in crate::account) struct Outage {
+    pub(super) since: Millis,
+    /// Webhooks heard of it as a disconnection.
+    pub(super) told: bool,
+}
+
+/// When to try again.
+#[derive(Default)]
+pub(in crate::account) struct Retry {
+    pub(super) attempt: u32,
+    pub(super) at: Option<Millis>,
+}
+
+impl Retry {
+    /// Fibonacci seconds (1, 1, 2, 3, 5 …), at most a minute, with a tenth of jitter either way.
+    pub(super) fn back_off(&mut self, now: Millis, rng: &mut dyn CryptoRng) {
+        let (mut pause, mut next) = (1u64, 1u64);
+        for _ in 0..self.attempt.min(12) {
+            (pause, next) = (next, pause + next);
+        }
+        let millis = pause.min(BACKOFF_MAX) * 1000;
+        let jitter = rng.random_range(0..=millis / 5);
+        self.attempt += 1;
+        self.at = Some(now + Duration::from_millis(millis - millis / 10 + jitter));
+    }
+}

@@ -1,0 +1,92 @@
+//! What the account shows of itself: what it has read, that it is writing, that it is there. Nothing of it is kept: a
+//! connection that is lost takes it along, and nobody misses it.
+
+use super::{
+    Error, Recipient, SendError,
+    dispatch::{Account, Answer, Turn},
+};
+use crate::{
+    stanza::{self, ChatState, Receipt, ReceiptKind},
+    store::people::Number,
+    wire::Jid,
+};
+
+/// Messages one read receipt names at most (whatsapp-rust's bound).
+const MAX_READ: usize = 256;
+
+impl Account {
+    /// Read receipts for received messages of one chat.
+    pub(super) fn mark_read(
+        &mut self,
+        chat: Recipient,
+        ids: &[String],
+        turn: &mut Turn<'_>,
+    ) -> Result<Answer, Error> {
+        let to = match self.reachable(chat, turn)? {
+            Ok(to) => to,
+            Err(error) => return Ok(Answer::Refused(error)),
+        };
+        let Some(found) = turn.tx.messages().find_chat(&to)? else {
+            return Ok(Answer::Refused(SendError::UnknownMessage(ids.first().cloned().unwrap_or_default())));
+        };
+        for id in ids {
+            let received = turn.tx.messages().find_in_chat(found.id, id)?.filter(|m| !m.key.from_me);
+            if received.is_none() {
+                return Ok(Answer::Refused(SendError::UnknownMessage(id.clone())));
+            }
+        }
+        for ids in ids.chunks(MAX_READ) {
+            let Some((first, more)) = ids.split_first() else { continue };
+            let mut receipt = Receipt::new(first.clone(), to.clone(), ReceiptKind::Read);
+            receipt.t = Some(turn.now.secs());
+            receipt.more = more.to_vec();
+            turn.send(&receipt.build_to());
+        }
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn show_chat_state(
+        &mut self,
+        chat: Recipient,
+        state: ChatState,
+        turn: &mut Turn<'_>,
+    ) -> Result<Answer, Error> {
+        let to = match self.reachable(chat, turn)? {
+            Ok(to) => to,
+            Err(error) => return Ok(Answer::Refused(error)),
+        };
+        let own = if to.is_lid() { self.own_lid() } else { self.own_pn() };
+        if let Some(own) = own {
+            turn.send(&stanza::chat_state(&own, &to, state));
+        }
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn show_presence(&mut self, available: bool, turn: &mut Turn<'_>) -> Answer {
+        if !self.can_send() {
+            return Answer::Refused(SendError::NotConnected(self.link.status));
+        }
+        self.available = available;
+        let name = self.device.paired.as_ref().and_then(|paired| paired.push_name.clone());
+        turn.send(&stanza::presence(available, name.as_deref()));
+        Answer::Done
+    }
+
+    /// The name of a chat on the wire, now. What is shown only while it happens waits for no look-up: a number nobody
+    /// has written to is taken as it is.
+    fn reachable(&self, chat: Recipient, turn: &mut Turn<'_>) -> Result<Result<Jid, SendError>, Error> {
+        if !self.can_send() {
+            return Ok(Err(SendError::NotConnected(self.link.status)));
+        }
+        let given = chat.to_row();
+        let jid = match chat.normalized() {
+            Recipient::Jid(jid) => jid,
+            Recipient::Number(digits) => match turn.tx.people().number(&digits, turn.now)? {
+                Number::Registered(jid) => jid,
+                Number::Unknown => Jid::pn(digits),
+                Number::NotRegistered => return Ok(Err(SendError::NotOnWhatsapp(given))),
+            },
+        };
+        Ok(self.target(&jid, turn)?.ok_or(SendError::NotOnWhatsapp(given)))
+    }
+}

@@ -1,0 +1,65 @@
+//! Notifications: acknowledged always, after what they change is part of the turn.
+
+use super::{
+    Error,
+    dispatch::{Account, Turn},
+};
+use crate::{
+    stanza::{DeviceChange, Notification, NotificationKind},
+    wire::Node,
+};
+
+impl Account {
+    pub(super) fn notification(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        match Notification::parse(node) {
+            Ok(_) if node.text("type") == Some("mediaretry") => self.reuploaded(node, turn)?,
+            Ok(notification) => self.noticed(&notification, turn)?,
+            Err(error) => tracing::warn!(%error, "notification"),
+        }
+        self.ack(node, turn);
+        self.continue_drain(turn);
+        Ok(())
+    }
+
+    fn noticed(&mut self, notification: &Notification, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let from = &notification.from;
+        if let Some(lid) = &notification.lid {
+            turn.tx.people().learn(from, lid)?;
+        }
+        match &notification.kind {
+            NotificationKind::PreKeysLow { .. } => self.upload_pre_keys(turn),
+            NotificationKind::IdentityChanged => {
+                let phone = turn.tx.people().signal_address(&from.bare())?;
+                turn.tx.signal().forget(&phone)?;
+                Ok(turn.tx.people().forget_devices(from)?)
+            }
+            NotificationKind::Devices(change) => {
+                if let DeviceChange::Remove(device) = change
+                    && device.device() != 0
+                {
+                    let address = turn.tx.people().signal_address(device)?;
+                    turn.tx.signal().forget(&address)?;
+                }
+                Ok(turn.tx.people().forget_devices(from)?)
+            }
+            NotificationKind::OwnDevices(_) => Ok(turn.tx.people().forget_devices(from)?),
+            NotificationKind::PushName(name) => self.learn_own_name(name, turn),
+            NotificationKind::PreKeyCheck | NotificationKind::Other(_) => Ok(()),
+        }
+    }
+
+    /// The account's own push name, from whichever source.
+    pub(super) fn learn_own_name(&mut self, name: &str, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Some(paired) = &mut self.device.paired else { return Ok(()) };
+        if name.is_empty() || paired.push_name.as_deref() == Some(name) {
+            return Ok(());
+        }
+        paired.push_name = Some(name.to_owned());
+        turn.tx.device().set_push_name(name)?;
+        self.refresh_link(turn);
+        if self.available && self.can_send() {
+            turn.send(&crate::stanza::presence(true, Some(name)));
+        }
+        Ok(())
+    }
+}

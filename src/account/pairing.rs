@@ -1,0 +1,140 @@
+//! Linking by QR code: refs become codes, a phone's answer becomes an account.
+
+use std::time::Duration;
+
+use super::{
+    Error, Qr,
+    dispatch::{Account, Turn},
+    link::Phase,
+    payload::QR_CLIENT_TYPE,
+};
+use crate::{
+    crypto::adv::{self, AdvError},
+    stanza::{Iq, PairDevice, PairDeviceSign, PairSuccess, QrCode},
+    store::device::Paired,
+    wire::{Jid, Node},
+};
+
+/// The first code of a batch lives this long, later ones shorter (WhatsApp Web's figures).
+const FIRST_CODE: Duration = Duration::from_secs(60);
+const NEXT_CODE: Duration = Duration::from_secs(20);
+/// Batches nobody scans before the instance stops asking.
+const MAX_IDLE_BATCHES: u8 = 5;
+
+impl Account {
+    pub(super) fn pair_device(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Some(conn) = self.conn.as_mut().filter(|conn| conn.phase == Phase::Pairing) else {
+            return Ok(());
+        };
+        let pair = match PairDevice::parse(node) {
+            Ok(pair) => pair,
+            Err(error) => {
+                tracing::warn!(%error, "pair-device");
+                return Ok(());
+            }
+        };
+        turn.send(&Iq::result_to_server(&pair.id));
+        conn.refs = pair.refs.into();
+        self.next_code(FIRST_CODE, turn)
+    }
+
+    /// The code on show is used up.
+    pub(super) fn rotate_code(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        if self.conn.as_ref().is_some_and(|conn| !conn.refs.is_empty()) {
+            return self.next_code(NEXT_CODE, turn);
+        }
+        self.idle_batches += 1;
+        self.drop_connection(turn);
+        if self.idle_batches >= MAX_IDLE_BATCHES {
+            return self.set_status(super::Status::Disconnected, Some("qr_timeout"), turn);
+        }
+        self.dial(turn)
+    }
+
+    fn next_code(&mut self, lives: Duration, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        let Some(reference) = conn.refs.pop_front() else { return Ok(()) };
+        let expires_at = turn.now + lives;
+        conn.rotate_at = Some(expires_at);
+        let code = QrCode {
+            reference,
+            noise: self.device.noise.public,
+            identity: self.device.identity.public,
+            adv_secret: self.device.adv_secret,
+            client_type: QR_CLIENT_TYPE,
+        };
+        self.show_code(Qr { text: code.build(), generated_at: turn.now, expires_at }, turn)
+    }
+
+    pub(super) fn pair_success(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        if self.conn.as_ref().is_none_or(|conn| conn.phase != Phase::Pairing) {
+            return Ok(());
+        }
+        let success = match PairSuccess::parse(node) {
+            Ok(success) => success,
+            Err(error) => {
+                tracing::warn!(%error, "pair-success");
+                if let Some(id) = node.text("id") {
+                    refuse(id, 500, "internal-error", turn);
+                }
+                return Ok(());
+            }
+        };
+        let accepted =
+            adv::accept(&success.container, &self.device.adv_secret, &self.device.identity, turn.rng);
+        let identity = match accepted {
+            Ok(identity) => identity,
+            Err(error) => {
+                tracing::warn!(%error, "a phone's answer to the code was refused");
+                let (code, text) = match error {
+                    AdvError::HmacMismatch => (401, "hmac-mismatch"),
+                    AdvError::SignatureMismatch => (401, "signature-mismatch"),
+                    AdvError::InvalidKey => (401, "invalid-key"),
+                    AdvError::Malformed => (500, "internal-error"),
+                };
+                refuse(&success.id, code, text, turn);
+                return Ok(());
+            }
+        };
+        let Ok(returned) = adv::without_account_key(&identity.signed) else {
+            refuse(&success.id, 500, "internal-error", turn);
+            return Ok(());
+        };
+        let paired = Paired {
+            jid: success.jid,
+            lid: success.lid,
+            platform: success.platform,
+            business_name: success.business_name,
+            device_identity: identity.signed,
+            account_key: *identity.account_key.as_bytes(),
+            key_index: identity.key_index,
+            push_name: None,
+        };
+        turn.tx.device().pair(&paired)?;
+        let phone = paired.lid.as_ref().map_or_else(|| paired.jid.bare(), Jid::bare);
+        if let Some(lid) = &paired.lid {
+            turn.tx.people().learn(lid, &paired.jid)?;
+        }
+        turn.tx.signal().set_identity(&phone, &identity.account_key)?;
+        self.device.paired = Some(paired);
+        self.idle_batches = 0;
+        if let Some(conn) = &mut self.conn {
+            conn.phase = Phase::Paired;
+            conn.rotate_at = None;
+        }
+        let answer = PairDeviceSign { id: success.id, key_index: identity.key_index, identity: returned };
+        turn.send(&answer.build());
+        Ok(())
+    }
+}
+
+fn refuse(id: &str, code: u32, text: &'static str, turn: &mut Turn<'_>) {
+    let error = Node::new("error").attr("code", code).attr("text", text);
+    turn.send(
+        &Node::new("iq")
+            .attr("to", Jid::server_itself())
+            .attr("type", "error")
+            .attr("id", id.to_owned())
+            .child(error),
+    );
+}

@@ -1,0 +1,191 @@
+//! Receipts in: what became of our messages, and who asks for one again.
+
+use super::{
+    Error, content,
+    dispatch::{Account, Effect, Turn},
+    send::PendingResend,
+};
+use crate::{
+    crypto::signal::{Local, PreKeyBundle},
+    stanza::{Receipt, ReceiptKind},
+    store::{
+        messages::{MessageKey, Progress},
+        queue::Resent,
+    },
+    wire::{Jid, Node},
+};
+
+/// A retry numbered higher than this is not answered: the two ends do not understand each other, and one of them has to stop.
+const MAX_RETRY_COUNT: u8 = 5;
+/// Retries that may wait for bundles at a time.
+const MAX_WAITING: usize = 256;
+
+/// What a retry receipt leads to.
+enum RetryAnswer {
+    Nothing,
+    Resend(Box<PendingResend>),
+    AfterBundle(Box<PendingResend>),
+    /// Answered before, with these bytes, but the server has not said that it has them.
+    Again(Vec<u8>),
+    /// The same was asked before and waits for its bundle: one answer, one acknowledgement.
+    UnderWay,
+}
+
+impl Account {
+    pub(super) fn receipt(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        self.continue_drain(turn);
+        let receipt = Receipt::parse_from(node);
+        if let Ok(receipt) = &receipt {
+            for id in receipt.ids() {
+                self.taken(id, turn)?;
+            }
+        }
+        match receipt {
+            Ok(receipt) if receipt.kind == ReceiptKind::Retry => {
+                return self.retry_asked(&receipt, node, turn);
+            }
+            Ok(receipt) => self.progressed(&receipt, turn)?,
+            Err(error) => tracing::warn!(%error, "receipt"),
+        }
+        self.ack(node, turn);
+        Ok(())
+    }
+
+    fn progressed(&mut self, receipt: &Receipt, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let to = match receipt.kind {
+            // `inactive` is no second tick: the sender's own phone shows none either.
+            ReceiptKind::Delivered => Progress::Delivered,
+            ReceiptKind::Read => Progress::Read,
+            ReceiptKind::Played => Progress::Played,
+            _ => return Ok(()),
+        };
+        let Some(from) = &receipt.peer else { return Ok(()) };
+        // What an own device read says nothing of our messages.
+        if receipt.recipient.is_some() || self.is_own(receipt.participant.as_ref().unwrap_or(from)) {
+            return Ok(());
+        }
+        let Some(chat) = turn.tx.messages().find_chat(from)? else { return Ok(()) };
+        for id in receipt.ids() {
+            let found = turn.tx.messages().find_in_chat(chat.id, id)?.filter(|m| m.key.from_me);
+            if let Some(message) = found {
+                self.progress(message.id, &message.uuid, &message.key, to, None, turn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a message forward and reports it, if it is a step.
+    pub(super) fn progress(
+        &self,
+        row: i64,
+        uuid: &str,
+        key: &MessageKey,
+        to: Progress,
+        refused: Option<u16>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        match turn.tx.messages().advance(row, to, refused)? {
+            Some(before) => self.report_progress(uuid, key, before, to, turn),
+            None => Ok(()),
+        }
+    }
+
+    /// A device could not decrypt a message of ours. The receipt is acknowledged once it is answered, which may have to
+    /// wait for that device's bundle; until then the server keeps it.
+    fn retry_asked(&mut self, receipt: &Receipt, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        match self.retry_answer(receipt, node, turn)? {
+            RetryAnswer::Nothing => {}
+            RetryAnswer::Resend(resend) => self.resend(*resend, turn)?,
+            RetryAnswer::AfterBundle(resend) => return self.resend_with_bundle(*resend, turn),
+            RetryAnswer::Again(stanza) => turn.effects.push(Effect::Send(stanza)),
+            RetryAnswer::UnderWay => return Ok(()),
+        }
+        self.ack(node, turn);
+        Ok(())
+    }
+
+    fn retry_answer(
+        &mut self,
+        receipt: &Receipt,
+        node: &Node,
+        turn: &mut Turn<'_>,
+    ) -> Result<RetryAnswer, Error> {
+        let (Some(device), Some(retry)) = (&receipt.peer, &receipt.retry) else {
+            return Ok(RetryAnswer::Nothing);
+        };
+        if retry.count > MAX_RETRY_COUNT || !device.is_user() {
+            return Ok(RetryAnswer::Nothing);
+        }
+        // An own device asks for its copy of what went to `recipient`.
+        let chat = match (&receipt.recipient, self.is_own(device)) {
+            (Some(recipient), true) => recipient.clone(),
+            _ => device.bare(),
+        };
+        let Some(chat) = turn.tx.messages().find_chat(&chat)? else { return Ok(RetryAnswer::Nothing) };
+        let found = turn.tx.messages().find_in_chat(chat.id, &receipt.id)?;
+        let Some(message) = found.filter(|message| message.key.from_me) else {
+            return Ok(RetryAnswer::Nothing);
+        };
+        let address = turn.tx.people().signal_address(device)?;
+        match turn.tx.queue().resent(message.id, &address, retry.count)? {
+            None => {}
+            Some(Resent::Taken) => return Ok(RetryAnswer::Nothing),
+            Some(Resent::UnderWay(stanza)) => return Ok(RetryAnswer::Again(stanza)),
+        }
+        let resends = self.conn.as_ref().map_or(&[][..], |conn| &conn.resends);
+        if resends.iter().any(|r| r.message == message.id && r.address == address && r.count == retry.count) {
+            return Ok(RetryAnswer::UnderWay);
+        }
+        if resends.len() >= MAX_WAITING {
+            // Not acknowledged, so the server offers it again at the next login.
+            tracing::warn!("too many retries wait for their bundles");
+            return Ok(RetryAnswer::UnderWay);
+        }
+        let plaintext = if self.is_own(device) {
+            content::device_sent(&message.content, chat.alt.as_ref().unwrap_or(&chat.jid))
+        } else {
+            message.content.clone()
+        };
+        let resend = Box::new(PendingResend {
+            id: receipt.id.clone(),
+            message: message.id,
+            device: device.clone(),
+            address: address.clone(),
+            recipient: receipt.recipient.clone(),
+            count: retry.count,
+            class: content::class(&message.content),
+            plaintext,
+            ack: node.clone(),
+        });
+        let mut session = turn.tx.signal().session(&address)?;
+        if let (Some(keys), Some(registration_id)) = (&retry.keys, retry.registration_id) {
+            let bundle = PreKeyBundle {
+                registration_id,
+                identity: keys.identity,
+                signed_prekey: keys.signed.clone(),
+                one_time: keys.one_time.clone(),
+            };
+            let local =
+                Local { identity: &self.device.identity, registration_id: self.device.registration_id };
+            if let Err(error) = session.initiate(&local, &bundle, turn.rng) {
+                tracing::warn!(%error, "the keys of a retry receipt");
+                return Ok(RetryAnswer::Nothing);
+            }
+            turn.tx.signal().set_session(&address, &session)?;
+            turn.tx.signal().set_identity(&address, &keys.identity)?;
+            return Ok(RetryAnswer::Resend(resend));
+        }
+        let same_device = session.remote_registration_id() == retry.registration_id;
+        if session.is_open() && same_device && retry.count < 2 {
+            return Ok(RetryAnswer::Resend(resend));
+        }
+        // The device started over, or the session does not work: begin a new one from a fresh bundle.
+        Ok(RetryAnswer::AfterBundle(resend))
+    }
+
+    /// Own devices' addresses never carry a number where the hidden identity is known.
+    pub(super) fn own_address(&self) -> Option<Jid> {
+        let paired = self.device.paired.as_ref()?;
+        Some(paired.lid.clone().unwrap_or_else(|| paired.jid.clone()))
+    }
+}

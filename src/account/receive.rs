@@ -1,0 +1,438 @@
+//! Messages in. Every outcome has its answer (the table of the published clients' behaviour, with plain acks wherever
+//! a refusal could stall the queue), and the answer leaves only after the commit that explains it.
+
+use prost::Message as _;
+use uuid::Builder;
+
+use super::{
+    Error,
+    content::{self, Unwrapped},
+    dispatch::{Account, Turn},
+    events::Reported,
+};
+use crate::{
+    clock::Millis,
+    crypto::{
+        padding,
+        signal::{Local, OurPreKeys, PreKeyMessage, SignalError},
+    },
+    proto,
+    stanza::{Ack, Enc, EncKind, Incoming, Nack, Receipt, ReceiptKind, Retry, RetryKeys},
+    store::messages::{Chat, MessageKey, NewMessage, Progress},
+    wire::{Jid, Node, Server},
+};
+
+/// A message is asked for again at most this often (WhatsApp Web's bound).
+const MAX_RETRIES: u8 = 5;
+/// From this retry on the receipt carries keys, so that the sender can start a new session.
+const KEYS_FROM: u8 = 2;
+
+/// Who wrote where.
+struct Source {
+    chat: Chat,
+    sender: Jid,
+    from_me: bool,
+}
+
+/// What came of the ciphertexts of one stanza.
+enum Opened {
+    /// A serialized `waE2E.Message`.
+    Message(Vec<u8>),
+    /// Decrypted before.
+    Duplicate,
+    /// Decrypted, but what came out is no message.
+    Garbage,
+    /// Not decrypted; asking again helps.
+    Failed(SignalError),
+    /// Nothing in it that this program can open; asking again does not help.
+    Nothing(&'static str),
+}
+
+impl Account {
+    pub(super) fn message(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        self.continue_drain(turn);
+        let incoming = match Incoming::parse(node) {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                tracing::warn!(%error, "message");
+                let Some(ack) = self.ack_of(node) else { return Ok(()) };
+                // A refused status would block the queue behind it.
+                let ack = if ack.peer.is_status() { ack } else { ack.refusing(Nack::ParsingError) };
+                turn.send(&ack.build_to());
+                return Ok(());
+            }
+        };
+        let person = incoming.participant.as_ref().unwrap_or(&incoming.from);
+        if let Some(alt) = &incoming.sender_alt {
+            turn.tx.people().learn(person, alt)?;
+        }
+        if let (Some(recipient), Some(alt)) = (&incoming.recipient, &incoming.recipient_alt) {
+            turn.tx.people().learn(recipient, alt)?;
+        }
+        if incoming.from.is_status() || incoming.from.server() == Server::Newsletter {
+            self.ack(node, turn);
+            return Ok(());
+        }
+        let Some(source) = self.source(&incoming, turn)? else {
+            turn.effects_ack(self.ack_of(node).map(|ack| ack.refusing(Nack::ParsingError)));
+            return Ok(());
+        };
+        self.learn_names(&incoming, &source, turn)?;
+        let key = MessageKey {
+            chat: source.chat.id,
+            wa_id: incoming.id.clone(),
+            from_me: source.from_me,
+            participant: source.chat.jid.is_group().then(|| source.sender.bare()),
+        };
+        if turn.tx.messages().find(&key)?.is_some() {
+            self.confirm(&incoming, &source, turn);
+            return Ok(());
+        }
+        match self.open(&incoming, &source, turn)? {
+            Opened::Message(bytes) => self.opened_message(&bytes, &incoming, &source, key, node, turn),
+            Opened::Duplicate => {
+                self.confirm(&incoming, &source, turn);
+                Ok(())
+            }
+            Opened::Garbage => {
+                self.undecryptable(&key, &incoming, &source, "invalid_message", turn)?;
+                turn.effects_ack(self.ack_of(node).map(|ack| ack.refusing(Nack::InvalidProtobuf)));
+                Ok(())
+            }
+            Opened::Nothing(reason) => {
+                self.undecryptable(&key, &incoming, &source, reason, turn)?;
+                self.ack(node, turn);
+                Ok(())
+            }
+            Opened::Failed(error) => self.failed(&error, &key, &incoming, &source, node, turn),
+        }
+    }
+
+    /// Chat, author and direction (the rules that all published clients share).
+    fn source(&self, incoming: &Incoming, turn: &mut Turn<'_>) -> Result<Option<Source>, Error> {
+        let from = &incoming.from;
+        let messages = turn.tx.messages();
+        if from.is_group() || from.server() == Server::Broadcast {
+            let Some(sender) = incoming.participant.clone() else { return Ok(None) };
+            let from_me = self.is_own(&sender);
+            return Ok(Some(Source { chat: messages.chat(from)?, sender, from_me }));
+        }
+        if !from.is_user() && from.server() != Server::Bot {
+            return Ok(None);
+        }
+        let from_me = self.is_own(from);
+        let with = match &incoming.recipient {
+            Some(recipient) if from_me => recipient,
+            // Only copies of what an own device sent carry one.
+            Some(_) => return Ok(None),
+            None => from,
+        };
+        Ok(Some(Source { chat: messages.chat(with)?, sender: from.clone(), from_me }))
+    }
+
+    fn learn_names(
+        &mut self,
+        incoming: &Incoming,
+        source: &Source,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(name) = &incoming.notify else { return Ok(()) };
+        if source.from_me {
+            return self.learn_own_name(name, turn);
+        }
+        Ok(turn.tx.people().set_push_name(&source.sender, name)?)
+    }
+
+    /// Decrypts what can be: pairwise ciphertexts first, so that no ratchet is left behind.
+    fn open(&self, incoming: &Incoming, source: &Source, turn: &mut Turn<'_>) -> Result<Opened, Error> {
+        let mut outcome = match &incoming.unavailable {
+            Some(_) => Opened::Nothing("unavailable"),
+            None if incoming.encs.is_empty() => Opened::Nothing("empty"),
+            None => Opened::Nothing("unsupported_encryption"),
+        };
+        let address = turn.tx.people().signal_address(&source.sender)?;
+        for enc in &incoming.encs {
+            if matches!(enc.kind, EncKind::SenderKey) {
+                outcome = Opened::Nothing("unsupported_sender_key");
+                continue;
+            }
+            if let EncKind::Other(_) = enc.kind {
+                continue;
+            }
+            match self.decrypt(enc, &address, turn)? {
+                Ok(padded) => match padding::unpad(&padded) {
+                    Some(message) if proto::Message::decode(message).is_ok() => {
+                        // A group stanza's pairwise part holds a key only; its content is in the other.
+                        if !incoming.from.is_group() || content::has_content(message) {
+                            return Ok(Opened::Message(message.to_vec()));
+                        }
+                    }
+                    _ => outcome = Opened::Garbage,
+                },
+                Err(SignalError::Duplicate) => outcome = Opened::Duplicate,
+                Err(error) => outcome = Opened::Failed(error),
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn decrypt(
+        &self,
+        enc: &Enc,
+        address: &Jid,
+        turn: &mut Turn<'_>,
+    ) -> Result<Result<Vec<u8>, SignalError>, Error> {
+        let local = Local { identity: &self.device.identity, registration_id: self.device.registration_id };
+        let signal = turn.tx.signal();
+        let mut session = signal.session(address)?;
+        if enc.kind == EncKind::Message {
+            return Ok(match session.decrypt(&local, &enc.ciphertext, turn.rng) {
+                Ok(plaintext) => {
+                    signal.set_session(address, &session)?;
+                    Ok(plaintext)
+                }
+                Err(error) => Err(error),
+            });
+        }
+        let message = match PreKeyMessage::parse(&enc.ciphertext) {
+            Ok(message) => message,
+            Err(error) => return Ok(Err(error)),
+        };
+        let ours = OurPreKeys {
+            signed: signal.signed_pre_key(message.signed_pre_key_id)?,
+            one_time: message.pre_key_id.map(|id| signal.pre_key(id)).transpose()?.flatten(),
+        };
+        Ok(match session.decrypt_prekey(&local, &message, &ours, turn.rng) {
+            Ok(opened) => {
+                signal.set_session(address, &session)?;
+                signal.set_identity(address, &message.identity)?;
+                if let (true, Some(id)) = (opened.consumed_one_time, message.pre_key_id) {
+                    signal.remove_pre_key(id)?;
+                }
+                Ok(opened.plaintext)
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    fn opened_message(
+        &mut self,
+        bytes: &[u8],
+        incoming: &Incoming,
+        source: &Source,
+        key: MessageKey,
+        node: &Node,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(Unwrapped { content, device_sent }) = content::unwrap(bytes) else {
+            self.undecryptable(&key, incoming, source, "invalid_message", turn)?;
+            turn.effects_ack(self.ack_of(node).map(|ack| ack.refusing(Nack::InvalidProtobuf)));
+            return Ok(());
+        };
+        if device_sent && !source.from_me {
+            // Somebody else's "copy of an own message": nothing of it is believed.
+            tracing::warn!("a stranger sent what only an own device may send");
+            self.undecryptable(&key, incoming, source, "forged_copy", turn)?;
+            self.ack(node, turn);
+            return Ok(());
+        }
+        turn.tx.queue().settle(&key)?;
+        let internal = self.internal(content, incoming, source, turn)?;
+        if !internal && !incoming.peer && content::has_content(content) {
+            self.keep(content, incoming, source, key, turn)?;
+        }
+        self.confirm(incoming, source, turn);
+        Ok(())
+    }
+
+    /// Stores and reports a message.
+    fn keep(
+        &self,
+        content: &[u8],
+        incoming: &Incoming,
+        source: &Source,
+        key: MessageKey,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let message = NewMessage {
+            uuid: fresh_uuid(turn),
+            at: Millis::from_secs(incoming.t),
+            push_name: incoming.notify.clone().filter(|_| !source.from_me),
+            content: content.to_vec(),
+            progress: if key.from_me { Progress::Sent } else { Progress::Pending },
+            key,
+        };
+        if turn.tx.messages().insert(&message)?.is_some() {
+            let reported = Reported { message: &message, chat: &source.chat, sender: &source.sender };
+            self.report(&reported, turn)?;
+        }
+        Ok(())
+    }
+
+    /// What the phone tells its companions: keys and history. `true` if the message was that and nothing else.
+    /// From anybody but an own device it is not believed.
+    fn internal(
+        &mut self,
+        content: &[u8],
+        incoming: &Incoming,
+        source: &Source,
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, Error> {
+        // Types 5, 6, 7, 16, 17, 22: history, key share, key request, data operations, mapping.
+        const INTERNAL: [i32; 6] = [5, 6, 7, 16, 17, 22];
+        let Ok(message) = proto::Message::decode(content) else { return Ok(false) };
+        let Some(protocol) = message.protocol_message else { return Ok(false) };
+        if !INTERNAL.contains(&protocol.r#type.unwrap_or(0)) {
+            return Ok(false);
+        }
+        if !source.from_me {
+            tracing::warn!("a stranger sent what only an own device may send");
+            return Ok(true);
+        }
+        for key in protocol.app_state_sync_key_share.iter().flat_map(|share| &share.keys) {
+            if let Some(id) = key.key_id.as_ref().and_then(|id| id.key_id.as_deref()) {
+                turn.tx.sync().add_app_state_key(id, &key.encode_to_vec())?;
+            }
+        }
+        if let Some(history) = &protocol.history_sync_notification {
+            turn.tx.sync().add_history(&incoming.id, &history.encode_to_vec())?;
+            if let Some(name) = self.own_name_in(history) {
+                self.learn_own_name(&name, turn)?;
+            }
+            if let Some(own) = self.own_pn() {
+                turn.send(&Receipt::new(incoming.id.clone(), own, ReceiptKind::HistSync).build_to());
+            }
+        }
+        Ok(true)
+    }
+
+    /// The account's own push name, where an inline history payload tells it.
+    fn own_name_in(&self, history: &proto::message::HistorySyncNotification) -> Option<String> {
+        use std::io::Read as _;
+        /// Inline payloads are small; a bomb is cut here.
+        const LIMIT: u64 = 4 << 20;
+        let compressed = history.initial_hist_bootstrap_inline_payload.as_deref()?;
+        let mut bytes = Vec::new();
+        flate2::read::ZlibDecoder::new(compressed).take(LIMIT).read_to_end(&mut bytes).ok()?;
+        let sync = proto::HistorySync::decode(&*bytes).ok()?;
+        let own = |id: &str| id.parse::<Jid>().is_ok_and(|jid| self.is_own(&jid));
+        sync.pushnames.into_iter().find(|name| name.id.as_deref().is_some_and(own))?.pushname
+    }
+
+    /// The answer of success; also to what was decrypted before.
+    fn confirm(&self, incoming: &Incoming, source: &Source, turn: &mut Turn<'_>) {
+        let kind = if incoming.peer {
+            ReceiptKind::PeerMsg
+        } else if source.from_me {
+            ReceiptKind::Sender
+        } else if self.available {
+            ReceiptKind::Delivered
+        } else {
+            // Not the active client: the sender's second tick is the phone's to give.
+            ReceiptKind::Inactive
+        };
+        let mut receipt = Receipt::new(incoming.id.clone(), incoming.from.clone(), kind);
+        receipt.participant = incoming.participant.clone();
+        receipt.recipient = incoming.recipient.as_ref().map(Jid::bare);
+        turn.send(&receipt.build_to());
+    }
+
+    /// Notes a message that cannot be read; reports it the first time.
+    fn undecryptable(
+        &self,
+        key: &MessageKey,
+        incoming: &Incoming,
+        source: &Source,
+        reason: &str,
+        turn: &mut Turn<'_>,
+    ) -> Result<u8, Error> {
+        let attempt = turn.tx.queue().count_failure(key, reason, turn.now)?;
+        if attempt == 1 && !incoming.peer {
+            let at = Millis::from_secs(incoming.t);
+            self.report_undecryptable(key, &source.chat, &source.sender, reason, at, turn)?;
+        }
+        Ok(attempt)
+    }
+
+    /// Asks the sender again, then acknowledges; the message stays visible as undecryptable until it comes.
+    fn failed(
+        &mut self,
+        error: &SignalError,
+        key: &MessageKey,
+        incoming: &Incoming,
+        source: &Source,
+        node: &Node,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        tracing::info!(%error, sender = %source.sender, "a message could not be decrypted");
+        let attempt = self.undecryptable(key, incoming, source, reason(error), turn)?;
+        if source.from_me && !incoming.peer {
+            // A copy of our own: only this releases it, and nobody is asked.
+            self.confirm(incoming, source, turn);
+            return Ok(());
+        }
+        let resent = incoming.encs.iter().filter_map(|enc| enc.count).max().unwrap_or(0);
+        let count = attempt.max(resent.saturating_add(1));
+        if count <= MAX_RETRIES {
+            let mut receipt = Receipt::new(incoming.id.clone(), incoming.from.clone(), ReceiptKind::Retry);
+            receipt.participant = incoming.participant.clone();
+            receipt.peer_category = incoming.peer;
+            receipt.retry = Some(Retry {
+                count,
+                t: incoming.t,
+                error: error.retry_code(),
+                registration_id: Some(self.device.registration_id),
+                keys: if count >= KEYS_FROM { Some(self.retry_keys(turn)?) } else { None },
+            });
+            turn.send(&receipt.build_to());
+        }
+        self.ack(node, turn);
+        Ok(())
+    }
+
+    /// A bundle of our own, with a one-time key that never was in the pool.
+    fn retry_keys(&mut self, turn: &mut Turn<'_>) -> Result<RetryKeys, Error> {
+        let mut one_time = None;
+        for id in turn.tx.device().take_pre_key_ids(1)? {
+            let pair = crate::crypto::KeyPair::generate(turn.rng);
+            turn.tx.signal().add_pre_key(id, &pair, true)?;
+            one_time = Some(crate::crypto::signal::OneTimePreKey { id, key: pair.public });
+        }
+        Ok(RetryKeys {
+            identity: self.device.identity.public,
+            one_time,
+            signed: self.signed_pre_key(turn)?,
+            device_identity: self.device.paired.as_ref().map(|p| p.device_identity.clone()),
+        })
+    }
+}
+
+impl Turn<'_> {
+    fn effects_ack(&mut self, ack: Option<Ack>) {
+        if let Some(ack) = ack {
+            self.send(&ack.build_to());
+        }
+    }
+}
+
+/// Why, in words for the consumer.
+fn reason(error: &SignalError) -> &'static str {
+    match error {
+        SignalError::NoSession => "no_session",
+        SignalError::Duplicate => "duplicate",
+        SignalError::BadMac => "bad_mac",
+        SignalError::FutureMessage => "future_message",
+        SignalError::UnknownPreKey => "unknown_prekey",
+        SignalError::Malformed => "malformed",
+        SignalError::InvalidKey => "invalid_key",
+        SignalError::InvalidSignature => "invalid_signature",
+        SignalError::CorruptSession => "corrupt_session",
+    }
+}
+
+/// A random UUID from the turn's own randomness.
+pub(super) fn fresh_uuid(turn: &mut Turn<'_>) -> String {
+    let mut bytes = [0; 16];
+    turn.rng.fill_bytes(&mut bytes);
+    Builder::from_random_bytes(bytes).into_uuid().to_string()
+}
