@@ -13,6 +13,7 @@
 //! | [`store`] | SQLite: migrations, `Tx`, one file a table family; the only SQL |
 //! | [`account`] | what one linked device decides |
 //! | [`net`] | doors outward; uses nothing of ours |
+//! | [`webhook`] | takes due events, signs, posts, reschedules |
 //! | [`qr`] | a pairing code as a picture |
 
 pub mod account;
@@ -24,4 +25,5 @@ pub mod proto;
 pub mod qr;
 pub mod stanza;
 pub mod store;
+pub mod webhook;
 pub mod wire;
