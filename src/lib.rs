@@ -15,10 +15,12 @@
 //! | [`net`] | doors outward; uses nothing of ours |
 //! | [`webhook`] | takes due events, signs, posts, reschedules |
 //! | [`qr`] | a pairing code as a picture |
+//! | [`daemon`] | tasks and lifetimes |
 
 pub mod account;
 pub mod clock;
 pub mod crypto;
+pub mod daemon;
 pub mod media;
 pub mod net;
 pub mod proto;

@@ -1,0 +1,209 @@
+//! Tasks and lifetimes: one driver carries both lanes, everything else talks to it through a [`Handle`].
+
+mod connection;
+mod driver;
+pub mod media;
+
+use std::time::Duration;
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    account::{Answer, ChatState, Command, Link, Recipient, SendError, SendMessage, Sent, Settings, Status},
+    net,
+    stanza::MediaConn,
+    store::{Error, Store},
+    wire::noise::TrustRoot,
+};
+
+/// Requests that may wait for the driver; a caller beyond that waits to enqueue.
+const WAITING: usize = 256;
+/// A send that finds the link down waits this long for it (instance-api.md §7.1).
+const RECONNECT_WAIT: Duration = Duration::from_secs(10);
+/// WhatsApp's acknowledgement is waited for this long before the answer says "stored" (instance-api.md §7.1).
+const ACK_WAIT: Duration = Duration::from_secs(5);
+
+/// For the server to name its media hosts, and for the phone to upload a file again (whatsapp-rust waits as long).
+const MEDIA_WAIT: Duration = Duration::from_secs(30);
+
+/// What the driver needs to know.
+#[derive(Clone)]
+pub struct Options {
+    /// Of the account.
+    pub account: Settings,
+    /// How to reach the server.
+    pub net: net::Options,
+}
+
+/// What the account can show of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// These received messages were read.
+    Read {
+        /// Their chat.
+        chat: Recipient,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// Writing, recording, or neither.
+    ChatState {
+        /// To whom.
+        chat: Recipient,
+        /// What.
+        state: ChatState,
+    },
+    /// Online or not.
+    Presence {
+        /// Online.
+        available: bool,
+    },
+}
+
+/// One request to the driver.
+struct Request {
+    command: Command,
+    answer: oneshot::Sender<Answer>,
+    settled: oneshot::Sender<Result<(), u16>>,
+}
+
+/// How the API and the program talk to the account.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    link: watch::Receiver<Link>,
+}
+
+/// Starts the driver. It ends when `stop` is cancelled, after the turn that it is in.
+pub async fn start(
+    store: Store,
+    options: Options,
+    stop: CancellationToken,
+) -> Result<(Handle, JoinHandle<()>), Error> {
+    let (requests, inbox) = mpsc::channel(WAITING);
+    let (driver, link) = driver::Driver::load(store, options, inbox).await?;
+    let task = tokio::spawn(driver.run(stop));
+    Ok((Handle { requests, link }, task))
+}
+
+impl Handle {
+    /// The link as it is, and every change.
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    /// Starts linking or connecting; fine in every state.
+    pub async fn connect(&self) {
+        // The answer says only that it was taken; what follows shows in the link.
+        drop(self.ask(Command::Connect).await);
+    }
+
+    /// Closes the socket; `logout` also unlinks and wipes. Returns once the link says so.
+    pub async fn disconnect(&self, logout: bool) {
+        if self.ask(Command::Disconnect { logout }).await.is_some() {
+            let mut link = self.link.clone();
+            let gone = link.wait_for(|link| link.status == Status::Disconnected);
+            drop(timeout(ACK_WAIT, gone).await);
+        }
+    }
+
+    async fn ask(&self, command: Command) -> Option<(Answer, oneshot::Receiver<Result<(), u16>>)> {
+        let (answer, answered) = oneshot::channel();
+        let (settled, settles) = oneshot::channel();
+        self.requests.send(Request { command, answer, settled }).await.ok()?;
+        Some((answered.await.ok()?, settles))
+    }
+
+    /// Shows something of the account, now or not at all.
+    pub async fn show(&self, what: Shown) -> Result<(), SendError> {
+        let command = match what {
+            Shown::Read { chat, ids } => Command::MarkRead { chat, ids },
+            Shown::ChatState { chat, state } => Command::ChatState { chat, state },
+            Shown::Presence { available } => Command::Presence { available },
+        };
+        match self.ask(command).await {
+            Some((Answer::Done, _)) => Ok(()),
+            Some((Answer::Refused(error), _)) => Err(error),
+            _ => Err(SendError::Internal),
+        }
+    }
+
+    /// Stores, sends, and waits as the contract says: for a reconnect before anything is stored, for WhatsApp's
+    /// acknowledgement after.
+    pub async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
+        self.pass(SendMessage { dry: false, ..command }).await?.ok_or(SendError::Internal)
+    }
+
+    /// Whether a send would be taken; the answer of an earlier one with the same key, if there was one.
+    async fn would_take(&self, command: SendMessage) -> Result<Option<Sent>, SendError> {
+        self.pass(SendMessage { dry: true, ..command }).await
+    }
+
+    async fn pass(&self, command: SendMessage) -> Result<Option<Sent>, SendError> {
+        let deadline = Instant::now() + RECONNECT_WAIT;
+        let mut link = self.link.clone();
+        loop {
+            link.mark_unchanged();
+            let asked = self.ask(Command::SendMessage(command.clone())).await;
+            match asked {
+                Some((Answer::Done, _)) if command.dry => return Ok(None),
+                Some((Answer::Send(Err(error)) | Answer::Refused(error), _)) => return Err(error),
+                Some((Answer::Send(Ok(sent)), settles)) => {
+                    return Self::acknowledged(sent, settles).await.map(Some);
+                }
+                None | Some((Answer::Done | Answer::MediaHosts(_) | Answer::Reuploaded(_), _)) => {
+                    return Err(SendError::Internal);
+                }
+                Some((Answer::Later(status), _)) => {
+                    // Any change is worth another try: connected, or no longer trying.
+                    if !matches!(timeout_at(deadline, link.changed()).await, Ok(Ok(()))) {
+                        return Err(SendError::NotConnected(status));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where media go.
+    async fn media_hosts(&self, refresh: bool) -> Result<MediaConn, SendError> {
+        match timeout(MEDIA_WAIT, self.ask(Command::MediaHosts { refresh })).await {
+            Ok(Some((Answer::MediaHosts(hosts), _))) => Ok(hosts),
+            Ok(Some((Answer::Refused(error), _))) => Err(error),
+            _ => Err(SendError::Internal),
+        }
+    }
+
+    /// The new place of a file that the phone uploaded again.
+    async fn reupload(&self, message: i64) -> Option<String> {
+        match timeout(MEDIA_WAIT, self.ask(Command::Reupload { message })).await {
+            Ok(Some((Answer::Reuploaded(path), _))) => path,
+            _ => None,
+        }
+    }
+
+    async fn acknowledged(
+        sent: Sent,
+        settles: oneshot::Receiver<Result<(), u16>>,
+    ) -> Result<Sent, SendError> {
+        if sent.queued {
+            return Ok(sent);
+        }
+        match timeout(ACK_WAIT, settles).await {
+            Ok(Ok(Err(code))) => {
+                Err(SendError::Refused { code, message_id: sent.message_id, replayed: sent.replayed })
+            }
+            // Acknowledged, or still under way: it is stored, and will be sent once.
+            _ => Ok(sent),
+        }
+    }
+}
+
+impl Options {
+    fn root(&self) -> TrustRoot {
+        TrustRoot(self.account.server_root)
+    }
+}
