@@ -16,6 +16,7 @@
 //! | [`webhook`] | takes due events, signs, posts, reschedules |
 //! | [`qr`] | a pairing code as a picture |
 //! | [`daemon`] | tasks and lifetimes |
+//! | [`sandbox`] | the simulated WhatsApp, made of the same parts |
 
 pub mod account;
 pub mod clock;
@@ -25,6 +26,7 @@ pub mod media;
 pub mod net;
 pub mod proto;
 pub mod qr;
+pub mod sandbox;
 pub mod stanza;
 pub mod store;
 pub mod webhook;

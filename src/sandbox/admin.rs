@@ -1,0 +1,273 @@
+//! The control API's operations, for whoever runs the sandbox in the same process. `control` gives them over HTTP.
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use axum::body::Bytes;
+use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    core::{
+        FaultView, LogLine, MessageView, OperateError, Operation, PhoneView, ReceiptView, Sending, StatsView,
+        World,
+    },
+    media::{self, FileError, FileToSend},
+    shared::Shared,
+};
+use crate::stanza::ReceiptKind;
+
+/// Long polls end here at the latest.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// Why an operation was refused, with the status the HTTP form gives it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct AdminError {
+    /// 4xx.
+    pub status: u16,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl From<OperateError> for AdminError {
+    fn from(error: OperateError) -> Self {
+        let status = match error {
+            OperateError::BadRequest(_) => 400,
+            OperateError::NoSuchPhone
+            | OperateError::NoSuchDevice
+            | OperateError::NoSuchMessage
+            | OperateError::NoSuchRecipient
+            | OperateError::NoSocket => 404,
+            OperateError::Expired | OperateError::Conflict(_) => 409,
+        };
+        Self { status, message: error.to_string() }
+    }
+}
+
+/// What is to happen to a companion's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceCommand {
+    /// Cut the TCP connection.
+    Drop,
+    /// End the stream with this code.
+    StreamError(u16),
+    /// Neither read nor write for so long.
+    Freeze(Duration),
+    /// Cut, and take no new connection for so long.
+    Refuse(Duration),
+}
+
+/// A handle to a running sandbox. Cheap to clone.
+#[derive(Clone)]
+pub struct Admin {
+    shared: Arc<Shared>,
+}
+
+type Reply<T> = Result<T, AdminError>;
+
+impl Admin {
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// A new phone; number and name are made up where they are not given.
+    pub fn create_phone(
+        &self,
+        number: Option<String>,
+        name: Option<String>,
+        platform: Option<String>,
+    ) -> Reply<PhoneView> {
+        self.shared.input(|world, now| {
+            let phone = world.create_phone(number, name, platform, now)?;
+            Ok(world.phone_view(phone))
+        })
+    }
+
+    /// All phones.
+    pub fn phones(&self) -> Vec<PhoneView> {
+        self.shared.read(World::phone_views)
+    }
+
+    /// One phone, by its digits.
+    pub fn phone(&self, number: &str) -> Reply<PhoneView> {
+        self.shared.read(|world| Ok(world.phone_view(world.phone(number)?)))
+    }
+
+    /// The phone whose number derives from the waiting client's push name scans a pairing code.
+    pub fn scan_qr(&self, qr: &str) -> Reply<PhoneView> {
+        self.shared.input(|world, now| {
+            let phone = world.scan_qr(qr, None, now)?;
+            Ok(world.phone_view(phone))
+        })
+    }
+
+    /// This phone scans a pairing code.
+    pub fn phone_scans_qr(&self, number: &str, qr: &str) -> Reply<()> {
+        self.shared.input(|world, now| {
+            let phone = world.phone(number)?;
+            world.scan_qr(qr, Some(phone), now)?;
+            Ok(())
+        })
+    }
+
+    /// This phone logs a companion out.
+    pub fn unlink(&self, number: &str, device: u16) -> Reply<()> {
+        self.shared.input(|world, now| Ok(world.unlink_companion(world.phone(number)?, device, now)?))
+    }
+
+    /// This phone sends; `to` is a number or a JID. The id.
+    pub fn send(&self, number: &str, to: &str, what: Sending) -> Reply<String> {
+        self.shared.input(|world, now| Ok(world.send_from(world.phone(number)?, to, what, now)?))
+    }
+
+    /// This phone uploads a file and sends it. The id.
+    pub async fn send_file(&self, number: &str, to: &str, file: FileToSend) -> Reply<String> {
+        // Nobody uploads for a chat that is not there.
+        self.shared.read(|world| -> Reply<()> {
+            world.sends_to(world.phone(number)?, to)?;
+            Ok(())
+        })?;
+        let uploaded = media::take_in(&self.shared, file).await?;
+        self.shared.input(|world, now| Ok(world.send_file(world.phone(number)?, to, uploaded, now)?))
+    }
+
+    /// The decrypted file of a message that this phone received or sent: its type, and the bytes.
+    pub async fn file(&self, number: &str, id: &str) -> Reply<(String, mpsc::Receiver<io::Result<Bytes>>)> {
+        let facts = self.shared.read(|world| world.media_of(world.phone(number)?, id))?;
+        let facts = facts.ok_or(AdminError { status: 404, message: "the message has no file".into() })?;
+        let mimetype = facts.mimetype.clone();
+        let bytes = media::open(&self.shared, facts).await.map_err(|error| AdminError {
+            status: if matches!(error, FileError::Missing) { 404 } else { 409 },
+            message: error.to_string(),
+        })?;
+        Ok((mimetype, bytes))
+    }
+
+    /// What this phone received and decrypted, oldest first, waiting until there is something.
+    pub async fn messages(
+        &self,
+        number: &str,
+        from: Option<&str>,
+        after: Option<&str>,
+        wait: Duration,
+    ) -> Reply<Vec<MessageView>> {
+        let look = |world: &World| Ok(world.message_views(world.phone(number)?, from, after)?);
+        let mut found = self.until_some(wait, look).await?;
+        for message in &mut found {
+            let facts = self.shared.read(|world| world.media_of(world.phone(number)?, &message.id));
+            if let Ok(Some(facts)) = facts {
+                let host = self.shared.read(|world| world.media_host().to_owned());
+                let url = format!("http://{host}/admin/phones/{number}/media/{}", message.id);
+                message.media = Some(media::view(&self.shared, facts, url).await);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Receipts this phone got, oldest first, waiting until there is one.
+    pub async fn receipts(
+        &self,
+        number: &str,
+        after: Option<&str>,
+        wait: Duration,
+    ) -> Reply<Vec<ReceiptView>> {
+        self.until_some(wait, |world| Ok(world.receipt_views(world.phone(number)?, after))).await
+    }
+
+    async fn until_some<T>(&self, wait: Duration, look: impl Fn(&World) -> Reply<Vec<T>>) -> Reply<Vec<T>> {
+        let mut changes = self.shared.watch();
+        let deadline = Instant::now() + wait.min(MAX_WAIT);
+        loop {
+            changes.mark_unchanged();
+            let found = self.shared.read(&look)?;
+            if !found.is_empty() || self.shared.stop.is_cancelled() {
+                return Ok(found);
+            }
+            tokio::select! {
+                changed = timeout_at(deadline, changes.changed()) => {
+                    if !matches!(changed, Ok(Ok(()))) {
+                        return Ok(found);
+                    }
+                }
+                () = self.shared.stop.cancelled() => return Ok(found),
+            }
+        }
+    }
+
+    /// The phone's user opens the chat with this message.
+    pub fn read(&self, number: &str, id: &str) -> Reply<()> {
+        self.shared
+            .input(|world, now| Ok(world.receipt_from(world.phone(number)?, id, ReceiptKind::Read, now)?))
+    }
+
+    /// The phone's user plays this voice note.
+    pub fn played(&self, number: &str, id: &str) -> Reply<()> {
+        self.shared
+            .input(|world, now| Ok(world.receipt_from(world.phone(number)?, id, ReceiptKind::Played, now)?))
+    }
+
+    /// The phone's user types: `composing`, `recording` or `paused`.
+    pub fn typing(&self, number: &str, to: &str, state: &str) -> Reply<()> {
+        self.shared.input(|world, now| Ok(world.type_in(world.phone(number)?, to, state, now)?))
+    }
+
+    /// The phone shows itself online, or not.
+    pub fn presence(&self, number: &str, available: bool) -> Reply<()> {
+        self.shared.input(|world, now| {
+            world.show_presence(world.phone(number)?, available, now);
+            Ok(())
+        })
+    }
+
+    /// Switches the phone on or off; switched off, what it is sent waits.
+    pub fn online(&self, number: &str, online: bool) -> Reply<()> {
+        self.shared.input(|world, now| {
+            world.switch(world.phone(number)?, online, now);
+            Ok(())
+        })
+    }
+
+    /// Does something to a companion's connection.
+    pub fn device(&self, jid: &str, command: DeviceCommand) -> Reply<()> {
+        let operation = match command {
+            DeviceCommand::Drop => Operation::Drop,
+            DeviceCommand::StreamError(code) => Operation::StreamError(code),
+            DeviceCommand::Freeze(time) => Operation::Freeze(time),
+            DeviceCommand::Refuse(time) => Operation::Refuse(time),
+        };
+        self.shared.input(|world, now| Ok(world.operate(world.companion(jid)?, &operation, now)?))
+    }
+
+    /// Replaces the faults in force.
+    pub fn set_faults(&self, faults: &Value) -> Reply<()> {
+        self.shared.input(|world, _| {
+            world
+                .faults()
+                .replace(faults)
+                .map_err(|error| AdminError { status: 400, message: error.to_string() })
+        })
+    }
+
+    /// The faults in force.
+    pub fn faults(&self) -> BTreeMap<&'static str, FaultView> {
+        self.shared.read(World::fault_views)
+    }
+
+    /// Ends all faults.
+    pub fn clear_faults(&self) {
+        self.shared.input(|world, _| world.faults().clear());
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> StatsView {
+        self.shared.read(World::stats_view)
+    }
+
+    /// The last stanzas of a device, or of all.
+    pub fn log(&self, device: Option<&str>) -> Reply<Vec<LogLine>> {
+        self.shared.read(|world| Ok(world.log_view(device)?))
+    }
+}

@@ -1,0 +1,302 @@
+//! The HTTP surface: readiness, the chat socket, and the control API under `/admin`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    extract::{DefaultBodyLimit, Path, Query, State, WebSocketUpgrade, rejection::JsonRejection},
+    http::{HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    admin::{Admin, AdminError, DeviceCommand},
+    cdn,
+    listener::ChatAllowed,
+    sending::{self, What},
+    shared::Shared,
+    socket,
+};
+use crate::wire::frame;
+
+/// Bodies of the control API; a `raw` message may be large.
+const MAX_BODY: usize = 32 << 20;
+
+#[derive(Clone)]
+struct App {
+    admin: Admin,
+    shared: Arc<Shared>,
+}
+
+impl IntoResponse for AdminError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        (status, Json(json!({"error": self.message}))).into_response()
+    }
+}
+
+pub(super) fn bad(message: impl Into<String>) -> AdminError {
+    AdminError { status: 400, message: message.into() }
+}
+
+type Reply<T> = Result<T, AdminError>;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let media = cdn::router(Arc::clone(&shared));
+    let app = App { admin: Admin::new(Arc::clone(&shared)), shared };
+    Router::new()
+        .route("/", get(|| async { "wazap sandbox\n" }))
+        .route("/ws/chat", any(chat))
+        .route("/admin/mock-phone/scan-qr", post(mock_phone_scan))
+        .route("/admin/phones", get(phones).post(create_phone))
+        .route("/admin/phones/{number}", get(phone))
+        .route("/admin/phones/{number}/scan-qr", post(phone_scan))
+        .route("/admin/phones/{number}/unlink", post(unlink))
+        .route("/admin/phones/{number}/send", post(send))
+        .route("/admin/phones/{number}/messages", get(messages))
+        .route("/admin/phones/{number}/media/{id}", get(file))
+        .route("/admin/phones/{number}/receipts", get(receipts))
+        .route("/admin/phones/{number}/read", post(read))
+        .route("/admin/phones/{number}/played", post(played))
+        .route("/admin/phones/{number}/typing", post(typing))
+        .route("/admin/phones/{number}/presence", post(presence))
+        .route("/admin/phones/{number}/online", post(online))
+        .route("/admin/devices/{jid}/{command}", post(device))
+        .route("/admin/faults", get(faults).put(set_faults).delete(clear_faults))
+        .route("/admin/stats", get(stats))
+        .route("/admin/log", get(log))
+        .fallback(nothing)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(app)
+        .merge(media)
+}
+
+async fn nothing() -> AdminError {
+    AdminError { status: 404, message: "no such path".into() }
+}
+
+async fn wrong_method(method: Method) -> AdminError {
+    AdminError { status: 405, message: format!("{method} is not for this path") }
+}
+
+/// The chat socket. Over TLS always, over plain HTTP only with `--plain`.
+async fn chat(
+    Extension(ChatAllowed(allowed)): Extension<ChatAllowed>,
+    State(app): State<App>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if !allowed {
+        let message = "the chat socket needs TLS here; --plain serves it without".into();
+        return AdminError { status: 403, message }.into_response();
+    }
+    let shared = app.shared;
+    let most = frame::MAX + frame::HEADER;
+    upgrade.max_message_size(most).max_frame_size(most).on_upgrade(move |socket| {
+        let tasks = shared.tasks.clone();
+        tasks.track_future(socket::serve(socket, shared))
+    })
+}
+
+/// A JSON object; no body counts as an empty one.
+struct Body(Map<String, Value>);
+
+impl Body {
+    fn text(&self, key: &str) -> Reply<Option<String>> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(_) => Err(bad(format!("{key}: a text"))),
+        }
+    }
+
+    fn required(&self, key: &str) -> Reply<String> {
+        self.text(key)?.ok_or_else(|| bad(format!("{key} is missing")))
+    }
+
+    fn number(&self, key: &str) -> Reply<u64> {
+        self.0.get(key).and_then(Value::as_u64).ok_or_else(|| bad(format!("{key}: a whole number")))
+    }
+
+    fn seconds(&self) -> Reply<Duration> {
+        let seconds = self.0.get("seconds").and_then(Value::as_f64);
+        let time = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        time.filter(|t| *t <= Duration::from_secs(86_400)).ok_or_else(|| bad("seconds: 0 to 86400"))
+    }
+
+    fn flag(&self, key: &str) -> Reply<bool> {
+        self.0.get(key).and_then(Value::as_bool).ok_or_else(|| bad(format!("{key}: true or false")))
+    }
+}
+
+impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
+    type Rejection = AdminError;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Reply<Self> {
+        let bytes = axum::body::Bytes::from_request(request, state)
+            .await
+            .map_err(|error| AdminError { status: error.status().as_u16(), message: error.body_text() })?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(Map::new()));
+        }
+        serde_json::from_slice(&bytes).map(Self).map_err(|_| bad("the body is no JSON object"))
+    }
+}
+
+async fn mock_phone_scan(State(app): State<App>, qr: String) -> Reply<StatusCode> {
+    app.admin.scan_qr(&qr).map(|_| StatusCode::NO_CONTENT)
+}
+
+async fn phone_scan(State(app): State<App>, Path(number): Path<String>, qr: String) -> Reply<StatusCode> {
+    app.admin.phone_scans_qr(&number, &qr).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn phones(State(app): State<App>) -> Json<Value> {
+    Json(json!({"phones": app.admin.phones()}))
+}
+
+async fn phone(State(app): State<App>, Path(number): Path<String>) -> Reply<Response> {
+    app.admin.phone(&number).map(|phone| Json(phone).into_response())
+}
+
+async fn create_phone(State(app): State<App>, body: Body) -> Reply<(StatusCode, Json<Value>)> {
+    let phone = app.admin.create_phone(body.text("number")?, body.text("name")?, body.text("platform")?)?;
+    Ok((StatusCode::CREATED, Json(json!({"number": phone.number, "lid": phone.lid, "name": phone.name}))))
+}
+
+async fn unlink(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    let device = u16::try_from(body.number("device")?).map_err(|_| bad("device: a device number"))?;
+    app.admin.unlink(&number, device).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn send(
+    State(app): State<App>,
+    Path(number): Path<String>,
+    body: Body,
+) -> Reply<(StatusCode, Json<Value>)> {
+    let to = body.required("to")?;
+    let id = match sending::read(&body.0)? {
+        What::Message(what) => app.admin.send(&number, &to, what)?,
+        What::File(file) => app.admin.send_file(&number, &to, file).await?,
+    };
+    Ok((StatusCode::CREATED, Json(json!({"id": id}))))
+}
+
+/// The decrypted file of a message.
+async fn file(State(app): State<App>, Path((number, id)): Path<(String, String)>) -> Reply<Response> {
+    let (mimetype, bytes) = app.admin.file(&number, &id).await?;
+    let mimetype =
+        HeaderValue::from_str(&mimetype).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let body = axum::body::Body::from_stream(ReceiverStream::new(bytes));
+    Ok(([(header::CONTENT_TYPE, mimetype)], body).into_response())
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    from: Option<String>,
+    after: Option<String>,
+    /// Seconds.
+    wait: Option<f64>,
+}
+
+impl Listing {
+    fn wait(&self) -> Reply<Duration> {
+        let wait = self.wait.unwrap_or(0.0);
+        Duration::try_from_secs_f64(wait).map_err(|_| bad("wait: seconds"))
+    }
+}
+
+async fn messages(
+    State(app): State<App>,
+    Path(number): Path<String>,
+    Query(listing): Query<Listing>,
+) -> Reply<Json<Value>> {
+    let (from, after) = (listing.from.as_deref(), listing.after.as_deref());
+    let messages = app.admin.messages(&number, from, after, listing.wait()?).await?;
+    Ok(Json(json!({"messages": messages})))
+}
+
+async fn receipts(
+    State(app): State<App>,
+    Path(number): Path<String>,
+    Query(listing): Query<Listing>,
+) -> Reply<Json<Value>> {
+    let receipts = app.admin.receipts(&number, listing.after.as_deref(), listing.wait()?).await?;
+    Ok(Json(json!({"receipts": receipts})))
+}
+
+async fn read(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    app.admin.read(&number, &body.required("id")?).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn played(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    app.admin.played(&number, &body.required("id")?).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn typing(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    let state = body.required("state")?;
+    app.admin.typing(&number, &body.required("to")?, &state).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn presence(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    let available = match body.required("presence")?.as_str() {
+        "available" => true,
+        "unavailable" => false,
+        _ => return Err(bad("presence: available or unavailable")),
+    };
+    app.admin.presence(&number, available).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn online(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    app.admin.online(&number, body.flag("online")?).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn device(
+    State(app): State<App>,
+    Path((jid, command)): Path<(String, String)>,
+    body: Body,
+) -> Reply<StatusCode> {
+    let command = match command.as_str() {
+        "drop" => DeviceCommand::Drop,
+        "stream-error" => DeviceCommand::StreamError(
+            u16::try_from(body.number("code")?).map_err(|_| bad("code: a stream error code"))?,
+        ),
+        "freeze" => DeviceCommand::Freeze(body.seconds()?),
+        "refuse" => DeviceCommand::Refuse(body.seconds()?),
+        _ => return Err(AdminError { status: 404, message: "drop, stream-error, freeze or refuse".into() }),
+    };
+    app.admin.device(&jid, command).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn faults(State(app): State<App>) -> Json<Value> {
+    Json(json!(app.admin.faults()))
+}
+
+async fn set_faults(State(app): State<App>, body: Result<Json<Value>, JsonRejection>) -> Reply<Json<Value>> {
+    let Json(body) = body.map_err(|error| bad(error.body_text()))?;
+    app.admin.set_faults(&body)?;
+    Ok(Json(json!(app.admin.faults())))
+}
+
+async fn clear_faults(State(app): State<App>) -> StatusCode {
+    app.admin.clear_faults();
+    StatusCode::NO_CONTENT
+}
+
+async fn stats(State(app): State<App>) -> Response {
+    Json(app.admin.stats()).into_response()
+}
+
+#[derive(Deserialize)]
+struct LogQuery {
+    device: Option<String>,
+}
+
+async fn log(State(app): State<App>, Query(query): Query<LogQuery>) -> Reply<Json<Value>> {
+    Ok(Json(json!({"log": app.admin.log(query.device.as_deref())?})))
+}

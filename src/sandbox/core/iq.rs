@@ -1,0 +1,281 @@
+//! Queries of clients. Every one is answered at once; what is unknown gets 501 and is counted as such.
+
+use super::{DeviceRef, Namespace, World, account::MAX_POOL, link::names_device};
+use crate::{
+    clock::Millis,
+    stanza::{
+        BundleAnswer, BundleQuery, ContactAnswer, DeviceAnswer, DeviceEntry, Digest, FetchedBundle, Iq,
+        IqKind, Upload, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits, count_answer,
+    },
+    wire::{Jid, Node},
+};
+
+/// What a query is, for the counters: `get w:g2 query`.
+pub(super) fn describe(node: &Node) -> String {
+    let child = node.children().first().map_or("", |child| child.tag.as_ref());
+    let part = |key| node.text(key).unwrap_or("?");
+    format!("{} {} {child}", part("type"), part("xmlns"))
+}
+
+type Answer = Result<Node, (u16, &'static str)>;
+
+const UNKNOWN: (u16, &str) = (501, "feature-not-implemented");
+const BAD_REQUEST: (u16, &str) = (400, "bad-request");
+
+/// The settings that clients ask for, all at WhatsApp's defaults.
+const PRIVACY: [(&str, &str); 9] = [
+    ("last", "all"),
+    ("online", "all"),
+    ("profile", "all"),
+    ("status", "all"),
+    ("readreceipts", "all"),
+    ("groupadd", "all"),
+    ("calladd", "all"),
+    ("messages", "all"),
+    ("defense", "off"),
+];
+
+impl World {
+    pub(super) fn iq(&mut self, device: DeviceRef, node: &Node, now: Millis) {
+        let Ok(iq) = Iq::parse(node) else { return self.journal.refuse("iq without id or type") };
+        if matches!(iq.kind, IqKind::Result | IqKind::Error) {
+            return self.journal.refuse("answer to nothing that was asked");
+        }
+        let answer = match self.ask(device, &iq, node, now) {
+            Ok(answer) => answer,
+            Err((code, text)) => {
+                if code == UNKNOWN.0 {
+                    self.journal.unknown_query(&describe(node));
+                } else if code == BAD_REQUEST.0 {
+                    self.journal.refuse("iq that does not parse");
+                }
+                Iq::error(&iq.id, code, text)
+            }
+        };
+        self.answer(device, answer, now);
+        self.after_answer(device, &iq, node, now);
+    }
+
+    fn ask(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) -> Answer {
+        let child = node.children().first().map(|child| child.tag.as_ref());
+        let empty = Ok(Iq::result(&iq.id));
+        match (iq.kind, iq.xmlns.as_deref().unwrap_or_default(), child) {
+            (IqKind::Get, "w:p" | "urn:xmpp:ping", _) => Ok(Iq::result(&iq.id).attr("t", now.secs())),
+            (IqKind::Set, "passive", Some("active" | "passive")) => empty,
+            (_, "encrypt", _) => self.keys_query(device, iq, node, now),
+            (IqKind::Get, "usync", _) => self.usync(iq, node),
+            (IqKind::Get, "abt", _) => {
+                let props = Node::new("props").attr("protocol", "1").attr("hash", "sandbox");
+                Ok(Iq::result(&iq.id).child(props))
+            }
+            (IqKind::Get, "blocklist", _) => Ok(Iq::result(&iq.id).child(Node::new("list"))),
+            (IqKind::Get, "privacy", Some("privacy")) => {
+                let categories = PRIVACY
+                    .iter()
+                    .map(|(name, value)| Node::new("category").attr("name", *name).attr("value", *value));
+                Ok(Iq::result(&iq.id).child(Node::new("privacy").children_from(categories)))
+            }
+            // Trusted-contact tokens: handed to the contact.
+            (IqKind::Set, "privacy", Some("tokens")) => {
+                self.hand_on_tokens(device, node, now);
+                empty
+            }
+            (IqKind::Set, "w:m", Some("media_conn")) => Ok(self.media_conn(device, &iq.id, now)),
+            (IqKind::Set, "w:sync:app:state", Some("sync")) => app_state(iq, node),
+            (IqKind::Set, "urn:xmpp:whatsapp:dirty", Some("clean")) => empty,
+            (IqKind::Set, "md", Some("remove-companion-device")) => self.logout(device, iq, node),
+            (IqKind::Get, "w:profile:picture", _) => Err((404, "item-not-found")),
+            (IqKind::Get, "w:g2", Some("participating")) => Ok(Iq::result(&iq.id).child(Node::new("groups"))),
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    /// What follows an answer, so that the answer stands in front of it.
+    fn after_answer(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) {
+        match iq.xmlns.as_deref() {
+            Some("passive") if node.find("active").is_some() => self.activate(device, now),
+            Some("md") if node.find("remove-companion-device").is_some() => {
+                let own = self.jid(device, Namespace::Pn);
+                let named = node.find("remove-companion-device").and_then(|n| n.jid("jid"));
+                if named.is_some_and(|named| names_device(&named, &own)) {
+                    self.unlink(device, now);
+                }
+            }
+            Some("encrypt") if iq.kind == IqKind::Set => {
+                self.warn_of_low_pool(device, false, now);
+                self.bootstrap(device, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn logout(&self, device: DeviceRef, iq: &Iq, node: &Node) -> Answer {
+        let named = node.find("remove-companion-device").and_then(|n| n.jid("jid")).ok_or(BAD_REQUEST)?;
+        let own = [self.jid(device, Namespace::Pn), self.jid(device, Namespace::Lid)];
+        if own.iter().any(|own| names_device(&named, own)) {
+            Ok(Iq::result(&iq.id))
+        } else {
+            Err((403, "forbidden"))
+        }
+    }
+
+    fn keys_query(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) -> Answer {
+        let child = node.children().first().map(|child| child.tag.as_ref());
+        match (iq.kind, child) {
+            (IqKind::Get, Some("count")) => {
+                let left = self.device(device).map_or(0, |d| d.keys.pool.len());
+                Ok(count_answer(&iq.id, left))
+            }
+            (IqKind::Get, Some("digest")) => {
+                let keys = &self.device(device).ok_or((404, "item-not-found"))?.keys;
+                let digest = Digest {
+                    registration_id: keys.registration_id,
+                    identity: keys.identity,
+                    signed: keys.signed.clone(),
+                    one_time_ids: keys.pool.iter().map(|key| key.id).collect(),
+                    hash: Digest::hash(&keys.identity, &keys.signed, keys.pool.iter().map(|key| &key.key)),
+                };
+                Ok(digest.build(&iq.id))
+            }
+            (IqKind::Get, Some("key")) => {
+                let query = BundleQuery::parse(node).map_err(|_| BAD_REQUEST)?;
+                Ok(self.bundles(&query, now).build(&iq.id))
+            }
+            (IqKind::Set, Some("rotate")) => {
+                let rotate = node.find("rotate").ok_or(BAD_REQUEST)?;
+                let signed = crate::stanza::read_signed(rotate).map_err(|_| BAD_REQUEST)?;
+                let keys = &mut self.device_mut(device).ok_or((404, "item-not-found"))?.keys;
+                if keys.identity.verify(&signed.key.to_signal(), &signed.signature).is_err() {
+                    return Err(BAD_REQUEST);
+                }
+                keys.signed = signed;
+                Ok(Iq::result(&iq.id))
+            }
+            (IqKind::Set, _) => {
+                let upload = Upload::parse(node).map_err(|_| BAD_REQUEST)?;
+                self.upload(device, upload).map(|()| Iq::result(&iq.id))
+            }
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    fn upload(&mut self, device: DeviceRef, upload: Upload) -> Result<(), (u16, &'static str)> {
+        let keys = &mut self.device_mut(device).ok_or((404, "item-not-found"))?.keys;
+        let signed = &upload.signed;
+        if upload.identity != keys.identity
+            || upload.identity.verify(&signed.key.to_signal(), &signed.signature).is_err()
+            || upload.one_time.iter().any(|key| key.id == 0)
+        {
+            return Err(BAD_REQUEST);
+        }
+        keys.registration_id = upload.registration_id;
+        keys.signed = upload.signed;
+        let fresh: std::collections::BTreeSet<u32> = upload.one_time.iter().map(|key| key.id).collect();
+        keys.pool.retain(|key| !fresh.contains(&key.id));
+        keys.pool.extend(upload.one_time);
+        keys.pool.truncate(MAX_POOL);
+        Ok(())
+    }
+
+    /// Bundles of the devices asked for; a device that does not exist is left out.
+    fn bundles(&mut self, query: &BundleQuery, now: Millis) -> BundleAnswer {
+        let mut answers = Vec::new();
+        for jid in &query.devices {
+            let Some(target) = self.resolve(jid) else { continue };
+            let Some(known) = self.device_mut(target) else { continue };
+            let bundle = known.take_bundle();
+            let identity = known.identity.clone();
+            answers.push(FetchedBundle { device: jid.clone(), keys: Ok((bundle, identity)) });
+            if target.device == 0 {
+                self.refill_phone(target.account);
+            } else {
+                self.warn_of_low_pool(target, false, now);
+            }
+        }
+        BundleAnswer(answers)
+    }
+
+    fn usync(&self, iq: &Iq, node: &Node) -> Answer {
+        let query = UsyncQuery::parse(node).map_err(|_| BAD_REQUEST)?;
+        let answers: Vec<UsyncAnswer> =
+            query.users.iter().filter_map(|user| self.usync_user(&query, user)).collect();
+        Ok(UsyncAnswer::build_all(&iq.id, &query, &answers))
+    }
+
+    fn usync_user(&self, query: &UsyncQuery, user: &UsyncUser) -> Option<UsyncAnswer> {
+        let (asked, who, contact) = match user {
+            UsyncUser::Jid(jid) => (jid.clone(), self.resolve(jid), None),
+            UsyncUser::Phone(text) => {
+                let digits = contact_digits(text)?;
+                let jid = Jid::pn(digits);
+                let who = self.resolve(&jid);
+                (jid, who, Some(ContactAnswer { registered: who.is_some(), query: text.clone() }))
+            }
+        };
+        let contact = contact.or_else(|| {
+            query.contact.then(|| ContactAnswer { registered: who.is_some(), query: String::new() })
+        });
+        let Some(who) = who else {
+            // Whoever is asked for by number is told that there is nobody; an address nobody has gets no entry.
+            return contact.map(|contact| UsyncAnswer {
+                jid: asked,
+                pn: None,
+                lid: None,
+                devices: None,
+                contact: Some(contact),
+            });
+        };
+        let account = self.account(who.account);
+        let by_number = matches!(user, UsyncUser::Phone(_));
+        let (jid, pn) = if by_number && query.by_lid {
+            (account.jid(Namespace::Lid, 0), Some(account.jid(Namespace::Pn, 0)))
+        } else {
+            (asked.clone(), None)
+        };
+        // Baileys refetches bundles for every LID it is told: only those that asked by number are told.
+        let lid = (query.lid && !asked.is_lid()).then(|| account.jid(Namespace::Lid, 0));
+        let devices = query.devices.then(|| DeviceAnswer {
+            devices: account
+                .devices
+                .values()
+                .map(|d| DeviceEntry { id: d.id, key_index: d.key_index, hosted: false })
+                .collect(),
+            key_index_list: Some(account.key_index_list.clone()),
+        });
+        Some(UsyncAnswer { jid, pn, lid, devices, contact })
+    }
+
+    fn hand_on_tokens(&mut self, device: DeviceRef, node: &Node, now: Millis) {
+        let Some(tokens) = node.find("tokens") else { return };
+        let pn = self.account(device.account).jid(Namespace::Pn, 0);
+        let lid = self.account(device.account).jid(Namespace::Lid, 0);
+        for token in tokens.find_all("token") {
+            let Some(contact) = token.jid("jid").and_then(|jid| self.resolve(&jid)) else { continue };
+            let Some(t) = token.number::<u64>("t") else { continue };
+            // The sender names only the time; the token itself is the server's.
+            let secret = self.random_hex(16);
+            let handed = Node::new("token").attr("type", "trusted_contact").attr("t", t).bytes(secret);
+            for target in self.devices_of(contact.account) {
+                let id = self.server_id();
+                let stanza = crate::stanza::Notification::frame(&id, &pn, "privacy_token", now.secs())
+                    .attr("sender_lid", &lid)
+                    .child(Node::new("tokens").child(handed.clone()));
+                self.enqueue(target, stanza, now);
+            }
+        }
+    }
+}
+
+/// Collections of app state are all empty; a patch is refused until they are kept.
+fn app_state(iq: &Iq, node: &Node) -> Answer {
+    let sync = node.find("sync").ok_or(BAD_REQUEST)?;
+    let mut answers = Vec::new();
+    for collection in sync.find_all("collection") {
+        let name = collection.text("name").ok_or(BAD_REQUEST)?.to_owned();
+        if collection.find("patch").is_some() {
+            return Err(UNKNOWN);
+        }
+        answers.push(Node::new("collection").attr("name", name));
+    }
+    Ok(Iq::result(&iq.id).child(Node::new("sync").children_from(answers)))
+}

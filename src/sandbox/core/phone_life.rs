@@ -1,0 +1,493 @@
+//! What a phone does: reads its queue, answers, sends, and brings a new companion up to date.
+
+use std::{io::Write as _, time::Duration};
+
+use flate2::{Compression, write::ZlibEncoder};
+use prost::Message as _;
+
+use super::{
+    AccountId, DeviceRef, Namespace, Timer, World,
+    account::Bootstrap,
+    compose::Form,
+    phone::{Kept, Noticed, Received},
+    session::Phase,
+};
+use crate::{
+    clock::Millis,
+    crypto::signal::{PreKeyBundle, SignalError},
+    proto::{
+        self,
+        message::{
+            AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
+            AppStateSyncKeyShare, DeviceSentMessage, HistorySyncNotification, ProtocolMessage,
+        },
+    },
+    stanza::{Ack, Incoming, Outgoing, Receipt, ReceiptKind, Retry},
+    wire::{Jid, Node},
+};
+
+/// A companion that answers slowly does not hold the next message up for longer.
+const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(2);
+/// As clients do: after so many failures a message is given up.
+const MAX_RETRIES: u8 = 5;
+/// HistorySync types (protocol 04, 2).
+const INITIAL_BOOTSTRAP: i32 = 0;
+const RECENT: i32 = 3;
+const PUSH_NAME: i32 = 4;
+/// ProtocolMessage types (protocol 04, 7).
+const HISTORY_SYNC_NOTIFICATION: i32 = 5;
+const APP_STATE_SYNC_KEY_SHARE: i32 = 6;
+const STEPS: u8 = 4;
+
+impl World {
+    /// Lets the phone read everything that waits, if it is on.
+    pub(super) fn wake_phone(&mut self, account: AccountId, now: Millis) {
+        let phone = DeviceRef { account, device: 0 };
+        if !self.account(account).phone.online {
+            return;
+        }
+        let mut cursor = 0;
+        loop {
+            let Some(known) = self.device_mut(phone) else { return };
+            // No connection has the number 0: for the queue the phone is one.
+            let Some((seq, node)) = known.queue.deliver(cursor..u64::MAX, super::ConnId(0), false) else {
+                return;
+            };
+            cursor = seq + 1;
+            self.phone_reads(phone, &node, now);
+        }
+    }
+
+    pub(super) fn switch_phone(&mut self, account: AccountId, online: bool, now: Millis) {
+        self.account_mut(account).phone.online = online;
+        if online {
+            if let Some(phone) = self.device_mut(DeviceRef { account, device: 0 }) {
+                phone.queue.expire(now);
+            }
+            self.wake_phone(account, now);
+        }
+    }
+
+    pub(super) fn refill_phone(&mut self, account: AccountId) {
+        let Self { accounts, rng, .. } = self;
+        let Some(account) = accounts.get_mut(account.0) else { return };
+        let Some(device) = account.devices.get_mut(&0) else { return };
+        let fresh = account.phone.refill(device.keys.pool.len(), rng);
+        device.keys.pool.extend(fresh);
+    }
+
+    fn says(&mut self, phone: DeviceRef, node: Node) {
+        self.outbox.push_back((phone, node));
+    }
+
+    fn phone_reads(&mut self, phone: DeviceRef, node: &Node, now: Millis) {
+        match node.tag.as_ref() {
+            "message" => {
+                if let Ok(message) = Incoming::parse(node) {
+                    self.phone_message(phone, &message, node, now);
+                }
+            }
+            "receipt" => {
+                self.phone_acks(phone, node);
+                match Receipt::parse_from(node) {
+                    Ok(receipt) if receipt.kind == ReceiptKind::ServerError => {
+                        self.phone_uploads_again(phone, node, now);
+                    }
+                    Ok(receipt) => self.phone_receipt(phone, receipt, now),
+                    Err(_) => {}
+                }
+            }
+            "chatstate" => {}
+            _ => self.phone_acks(phone, node),
+        }
+    }
+
+    fn phone_acks(&mut self, phone: DeviceRef, node: &Node) {
+        if let Some(ack) = Ack::of(node) {
+            self.says(phone, ack.build_to());
+        }
+    }
+
+    fn phone_message(&mut self, phone: DeviceRef, message: &Incoming, node: &Node, now: Millis) {
+        let Some(sender) = self.resolve(&message.from) else { return self.phone_acks(phone, node) };
+        let own = sender.account == phone.account;
+        let Some(enc) = message.encs.first() else { return self.phone_acks(phone, node) };
+        let Self { accounts, rng, .. } = self;
+        let Some(account) = accounts.get_mut(phone.account.0) else { return };
+        let plaintext = account.phone.decrypt(sender, enc, rng);
+        match plaintext.map(|bytes| (proto::Message::decode(bytes.as_slice()).ok(), bytes)) {
+            Ok((Some(decoded), bytes)) => {
+                account.phone.failures.remove(&(sender, message.id.clone()));
+                self.phone_thanks(phone, message, own);
+                if !message.peer {
+                    self.phone_keeps(phone, sender, message, decoded, bytes, now);
+                }
+            }
+            // The ratchet has passed it: it was read before.
+            Err(SignalError::Duplicate) => self.phone_thanks(phone, message, own),
+            Ok((None, _)) => self.phone_acks(phone, node),
+            Err(error) => {
+                self.phone_asks_again(phone, sender, message, error.retry_code());
+                self.phone_acks(phone, node);
+            }
+        }
+    }
+
+    fn phone_thanks(&mut self, phone: DeviceRef, message: &Incoming, own: bool) {
+        let kind = match (own, message.peer) {
+            (_, true) => ReceiptKind::PeerMsg,
+            (true, false) => ReceiptKind::Sender,
+            (false, false) => ReceiptKind::Delivered,
+        };
+        let receipt = Receipt {
+            recipient: message.recipient.clone(),
+            ..Receipt::new(message.id.clone(), message.from.clone(), kind)
+        };
+        self.says(phone, receipt.build_to());
+    }
+
+    fn phone_keeps(
+        &mut self,
+        phone: DeviceRef,
+        sender: DeviceRef,
+        stanza: &Incoming,
+        decoded: proto::Message,
+        bytes: Vec<u8>,
+        now: Millis,
+    ) {
+        let own = sender.account == phone.account;
+        // Asked for twice and sent twice is still one message. A first copy is never taken for that: who sends one
+        // twice is to be seen doing so.
+        let resent = stanza.encs.first().is_some_and(|enc| enc.count.is_some());
+        if resent && self.account(phone.account).phone.has_received(&stanza.id, &stanza.from) {
+            return;
+        }
+        // Only an own device may say what was sent elsewhere.
+        let (message, bytes) = match decoded.device_sent_message {
+            Some(sent) if own => {
+                let inner = sent.message.unwrap_or_default();
+                let bytes = inner.encode_to_vec();
+                (*inner, bytes)
+            }
+            sent => (proto::Message { device_sent_message: sent, ..decoded }, bytes),
+        };
+        let chat = stanza.recipient.clone().unwrap_or_else(|| stanza.from.clone()).bare();
+        let received = Received {
+            id: stanza.id.clone(),
+            chat: chat.clone(),
+            sender: stanza.from.bare(),
+            sender_device: sender.device,
+            from_me: own,
+            t: stanza.t,
+            message: bytes,
+        };
+        self.account_mut(phone.account).phone.keep_received(received);
+        if own || self.account(phone.account).name != "Echo" {
+            return;
+        }
+        if let Some(text) = text_of(&message).filter(|text| !text.is_empty()) {
+            let reply = proto::Message { conversation: Some(text.to_owned()), ..Default::default() };
+            // An echo to somebody who has vanished meanwhile is nobody's concern.
+            let _ = self.phone_sends(phone.account, &chat, reply, now);
+        }
+    }
+
+    fn phone_asks_again(&mut self, phone: DeviceRef, sender: DeviceRef, message: &Incoming, error: u8) {
+        let resent = message.encs.first().and_then(|enc| enc.count);
+        let Self { accounts, rng, .. } = self;
+        let Some(account) = accounts.get_mut(phone.account.0) else { return };
+        let count = account.phone.failed_again(sender, &message.id, resent);
+        if count > MAX_RETRIES {
+            return;
+        }
+        let keys = (count > 1).then(|| account.phone.retry_keys(rng));
+        let receipt = Receipt {
+            recipient: message.recipient.clone().filter(|_| !message.peer),
+            peer_category: message.peer,
+            retry: Some(Retry {
+                count,
+                t: message.t,
+                error,
+                registration_id: Some(account.phone.registration_id),
+                keys,
+            }),
+            ..Receipt::new(message.id.clone(), message.from.clone(), ReceiptKind::Retry)
+        };
+        self.says(phone, receipt.build_to());
+    }
+
+    fn phone_receipt(&mut self, phone: DeviceRef, receipt: Receipt, now: Millis) {
+        let Some(from) = receipt.peer.clone() else { return };
+        let Some(device) = self.resolve(&from) else { return };
+        if receipt.kind == ReceiptKind::Retry {
+            return self.phone_resends(phone, device, &from, &receipt, now);
+        }
+        if matches!(receipt.kind, ReceiptKind::PeerMsg | ReceiptKind::HistSync) {
+            return self.bootstrap_answered(device, &receipt.id, now);
+        }
+        let notices = receipt.ids().map(|id| Noticed {
+            id: id.to_owned(),
+            from: from.clone(),
+            kind: receipt.kind.clone(),
+            t: receipt.t.unwrap_or(now.secs()),
+        });
+        let notices: Vec<Noticed> = notices.collect();
+        let phone = &mut self.account_mut(phone.account).phone;
+        notices.into_iter().for_each(|notice| phone.keep_receipt(notice));
+    }
+
+    /// Encrypts once more, for the one device that could not read it.
+    fn phone_resends(
+        &mut self,
+        phone: DeviceRef,
+        asking: DeviceRef,
+        from: &Jid,
+        receipt: &Receipt,
+        now: Millis,
+    ) {
+        let Some(retry) = &receipt.retry else { return };
+        let Some(kept) = self.account(phone.account).phone.sent.get(&receipt.id).cloned() else { return };
+        if retry.count >= MAX_RETRIES {
+            return;
+        }
+        let bundle = match &retry.keys {
+            Some(keys) => Some(PreKeyBundle {
+                registration_id: retry.registration_id.unwrap_or(0),
+                identity: keys.identity,
+                signed_prekey: keys.signed.clone(),
+                one_time: keys.one_time.clone(),
+            }),
+            None => self.fetch_bundle(asking, now),
+        };
+        let Some(bundle) = bundle else { return };
+        let own = asking.account == phone.account && !kept.peer;
+        let message = if own { sent_elsewhere(&kept) } else { kept.message.clone() };
+        let Self { accounts, rng, .. } = self;
+        let Some(account) = accounts.get_mut(phone.account.0) else { return };
+        if account.phone.initiate(asking, &bundle, rng).is_err() {
+            return;
+        }
+        let Ok(mut enc) = account.phone.encrypt(asking, message, rng) else { return };
+        enc.count = Some(retry.count);
+        let form = proto::Message::decode(kept.message.as_slice()).map(|message| Form::of(&message));
+        let form = form.ok().filter(|_| !kept.peer).unwrap_or_else(Form::text);
+        let enc = form.enc(enc);
+        let stanza = Outgoing {
+            peer: kept.peer,
+            recipient: own.then(|| kept.to.clone()),
+            direct: Some(enc),
+            ..form.stanza(receipt.id.clone(), from.clone())
+        };
+        self.says(phone, stanza.build());
+    }
+
+    fn fetch_bundle(&mut self, device: DeviceRef, now: Millis) -> Option<PreKeyBundle> {
+        let bundle = self.device_mut(device)?.take_bundle();
+        if device.device == 0 {
+            self.refill_phone(device.account);
+        } else {
+            self.warn_of_low_pool(device, false, now);
+        }
+        Some(bundle)
+    }
+
+    /// Encrypts for one device, starting a session where there is none.
+    fn phone_encrypts(
+        &mut self,
+        phone: AccountId,
+        to: DeviceRef,
+        message: Vec<u8>,
+        now: Millis,
+    ) -> Option<crate::stanza::Enc> {
+        let bundle =
+            if self.account(phone).phone.has_session(to) { None } else { Some(self.fetch_bundle(to, now)?) };
+        let Self { accounts, rng, .. } = self;
+        let phone = &mut accounts.get_mut(phone.0)?.phone;
+        if let Some(bundle) = bundle {
+            phone.initiate(to, &bundle, rng).ok()?;
+        }
+        phone.encrypt(to, message, rng).ok()
+    }
+
+    /// Sends to every device of a person and to the own companions; the id.
+    pub(super) fn phone_sends(
+        &mut self,
+        from: AccountId,
+        to: &Jid,
+        message: proto::Message,
+        now: Millis,
+    ) -> Option<String> {
+        let target = self.resolve(to)?;
+        let id = self.random_hex(16);
+        let namespace = Namespace::of(to);
+        let chat = self.account(target.account).jid(namespace, 0);
+        let kept = Kept { to: chat.clone(), message: message.encode_to_vec(), peer: false, at: now };
+        let copy = sent_elsewhere(&kept);
+        let mut devices = self.devices_of(target.account);
+        if target.account != from {
+            devices.extend(self.devices_of(from));
+        }
+        let form = Form::of(&message);
+        let mut stanza = form.stanza(id.clone(), chat);
+        for device in devices {
+            if device == (DeviceRef { account: from, device: 0 }) {
+                continue;
+            }
+            let plaintext = if device.account == from { copy.clone() } else { kept.message.clone() };
+            if let Some(enc) = self.phone_encrypts(from, device, plaintext, now) {
+                let enc = form.enc(enc);
+                stanza.participants.push((self.jid(device, namespace), Some(enc)));
+            }
+        }
+        self.account_mut(from).phone.keep_sent(&id, kept);
+        // Nobody to send to: a note to oneself without companions.
+        if !stanza.participants.is_empty() {
+            self.says(DeviceRef { account: from, device: 0 }, stanza.build());
+        }
+        Some(id)
+    }
+
+    /// Goes on with the first messages to a companion, if it is there and waits for one.
+    pub(super) fn bootstrap(&mut self, device: DeviceRef, now: Millis) {
+        let Some(known) = self.device(device) else { return };
+        let Some(bootstrap) = &known.bootstrap else { return };
+        // They follow the end marker, and need a prekey; whatsapp-rust uploads its keys beside everything else.
+        if known.phase != Phase::Live || bootstrap.waiting.is_some() {
+            return;
+        }
+        let step = bootstrap.step;
+        if step == 0 && known.keys.pool.is_empty() {
+            return self.at(now + BOOTSTRAP_PATIENCE, Timer::Bootstrap { device, step });
+        }
+        self.bootstrap_step(device, step, now);
+    }
+
+    fn bootstrap_step(&mut self, device: DeviceRef, step: u8, now: Millis) {
+        if step >= STEPS {
+            if let Some(known) = self.device_mut(device) {
+                known.bootstrap = None;
+            }
+            return;
+        }
+        let content = self.bootstrap_content(device, step, now);
+        let message = proto::Message { protocol_message: Some(Box::new(content)), ..Default::default() };
+        let bytes = message.encode_to_vec();
+        let id = self.random_hex(16);
+        let to = self.jid(device, Namespace::Lid);
+        let Some(enc) = self.phone_encrypts(device.account, device, bytes.clone(), now) else { return };
+        let meta = Node::new("meta").attr("appdata", "default");
+        let stanza = Outgoing {
+            peer: true,
+            direct: Some(enc),
+            extras: vec![meta],
+            ..Outgoing::text(id.clone(), to.clone())
+        };
+        let kept = Kept { to, message: bytes, peer: true, at: now };
+        self.account_mut(device.account).phone.keep_sent(&id, kept);
+        if let Some(known) = self.device_mut(device) {
+            known.bootstrap = Some(Bootstrap { step: step + 1, waiting: Some(id) });
+        }
+        self.says(DeviceRef { account: device.account, device: 0 }, stanza.build());
+        self.at(now + BOOTSTRAP_PATIENCE, Timer::Bootstrap { device, step: step + 1 });
+    }
+
+    fn bootstrap_answered(&mut self, device: DeviceRef, id: &str, now: Millis) {
+        let Some(known) = self.device_mut(device) else { return };
+        let Some(bootstrap) = &mut known.bootstrap else { return };
+        if bootstrap.waiting.as_deref() == Some(id) {
+            bootstrap.waiting = None;
+            let step = bootstrap.step;
+            self.bootstrap_step(device, step, now);
+        }
+    }
+
+    pub(super) fn bootstrap_timed_out(&mut self, device: DeviceRef, step: u8, now: Millis) {
+        let live = self.device(device).filter(|d| d.phase == Phase::Live);
+        let Some(bootstrap) = live.and_then(|d| d.bootstrap.as_ref()) else { return };
+        if bootstrap.step == step {
+            self.bootstrap_step(device, step, now);
+        }
+    }
+
+    /// Key share, then what history there is: none, the names, and the sign that this was all.
+    fn bootstrap_content(&self, device: DeviceRef, step: u8, now: Millis) -> ProtocolMessage {
+        let account = self.account(device.account);
+        if step == 0 {
+            let key_indexes = account.devices.values().filter_map(|d| d.key_index);
+            let key = AppStateSyncKey {
+                key_id: Some(AppStateSyncKeyId { key_id: Some(vec![0, 0, 0, 0, 0, 1]) }),
+                key_data: Some(AppStateSyncKeyData {
+                    key_data: Some(account.phone.app_state_key.to_vec()),
+                    fingerprint: Some(AppStateSyncKeyFingerprint {
+                        raw_id: Some(account.raw_id),
+                        current_index: Some(account.key_index),
+                        device_indexes: std::iter::once(0).chain(key_indexes).collect(),
+                    }),
+                    timestamp: i64::try_from(now.0).ok(),
+                }),
+            };
+            return ProtocolMessage {
+                r#type: Some(APP_STATE_SYNC_KEY_SHARE),
+                app_state_sync_key_share: Some(AppStateSyncKeyShare { keys: vec![key] }),
+                ..Default::default()
+            };
+        }
+        let (sync_type, progress) = match step {
+            1 => (INITIAL_BOOTSTRAP, None),
+            2 => (PUSH_NAME, None),
+            _ => (RECENT, Some(100)),
+        };
+        let mut history =
+            proto::HistorySync { sync_type, chunk_order: Some(1), progress, ..Default::default() };
+        if sync_type == PUSH_NAME {
+            let known = std::iter::once(device.account).chain(account.peers.iter().copied());
+            history.pushnames = known
+                .map(|id| self.account(id))
+                .map(|a| proto::history_sync::Pushname {
+                    id: Some(a.jid(Namespace::Pn, 0).to_wire()),
+                    pushname: Some(a.name.clone()),
+                })
+                .collect();
+        }
+        ProtocolMessage {
+            r#type: Some(HISTORY_SYNC_NOTIFICATION),
+            history_sync_notification: Some(HistorySyncNotification {
+                sync_type: Some(sync_type),
+                chunk_order: Some(1),
+                progress,
+                initial_hist_bootstrap_inline_payload: Some(deflate(&history.encode_to_vec())),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    // Writing into memory does not fail.
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
+}
+
+/// The form in which own devices are told of a sent message.
+fn sent_elsewhere(kept: &Kept) -> Vec<u8> {
+    let inner = proto::Message::decode(kept.message.as_slice()).unwrap_or_default();
+    let context = inner.message_context_info.clone();
+    let sent = DeviceSentMessage {
+        destination_jid: Some(kept.to.to_wire()),
+        message: Some(Box::new(inner)),
+        phash: None,
+    };
+    proto::Message {
+        device_sent_message: Some(Box::new(sent)),
+        message_context_info: context,
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+/// The text of a message that is one.
+pub(super) fn text_of(message: &proto::Message) -> Option<&str> {
+    let extended = message.extended_text_message.as_ref().and_then(|m| m.text.as_deref());
+    message.conversation.as_deref().or(extended)
+}

@@ -1,0 +1,171 @@
+//! The simulated WhatsApp without sockets, tasks or a clock: for stories that join it with a client in one process and
+//! move the time themselves. The same seed and the same calls give the same answers.
+
+use std::time::Duration;
+
+use rand::{SeedableRng as _, rngs::StdRng};
+use serde_json::Value;
+
+use super::{
+    admin::{AdminError, DeviceCommand},
+    core::{
+        ConnId, Effect, LogLine, MessageView, Operation, PhoneView, ReceiptView, Sending, Settings,
+        StatsView, World,
+    },
+};
+use crate::{clock::Millis, crypto::PublicKey, stanza::ReceiptKind, wire::Node};
+
+/// What the server does to a connection.
+#[derive(Debug)]
+pub enum Out {
+    /// Writes a stanza.
+    Node(Node),
+    /// Closes, after what was written before.
+    Close,
+    /// Cuts the connection.
+    Cut,
+    /// Neither reads nor writes for so long.
+    Freeze(Duration),
+}
+
+/// A WhatsApp that only moves when it is called.
+pub struct Lab {
+    world: World,
+}
+
+type Reply<T> = Result<T, AdminError>;
+
+impl Lab {
+    /// Nobody lives in it yet. Device signatures are checked.
+    pub fn new(seed: u64, chatstate_ttl: Duration) -> Self {
+        let settings = Settings { chatstate_ttl, adv_strict: true };
+        Self { world: World::new(settings, StdRng::seed_from_u64(seed)) }
+    }
+
+    /// A client with this Noise key finished its handshake and sent this ClientPayload; the connection's number.
+    pub fn opened(&mut self, noise: PublicKey, payload: &[u8], now: Millis) -> u64 {
+        self.world.opened(noise, payload, now).0
+    }
+
+    /// A client's stanza.
+    pub fn node(&mut self, connection: u64, node: Node, now: Millis) {
+        self.world.node(ConnId(connection), node, now);
+    }
+
+    /// The connection is gone, whoever ended it.
+    pub fn closed(&mut self, connection: u64, now: Millis) {
+        self.world.closed(ConnId(connection), now);
+    }
+
+    /// When [`Lab::tick`] is due next.
+    pub fn deadline(&self) -> Option<Millis> {
+        self.world.deadline()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Millis) {
+        self.world.tick(now);
+    }
+
+    /// What is to be done to which connection, in order.
+    pub fn take(&mut self) -> Vec<(u64, Out)> {
+        let effects = self.world.take_effects().into_iter();
+        effects
+            .map(|effect| match effect {
+                Effect::Send(id, node) => (id.0, Out::Node(node)),
+                Effect::Close(id) => (id.0, Out::Close),
+                Effect::Drop(id) => (id.0, Out::Cut),
+                Effect::Freeze(id, time) => (id.0, Out::Freeze(time)),
+            })
+            .collect()
+    }
+
+    /// A new phone.
+    pub fn create_phone(&mut self, number: &str, name: &str, now: Millis) -> Reply<PhoneView> {
+        let phone = self.world.create_phone(Some(number.to_owned()), Some(name.to_owned()), None, now)?;
+        Ok(self.world.phone_view(phone))
+    }
+
+    /// A phone and its companions.
+    pub fn phone(&self, number: &str) -> Reply<PhoneView> {
+        Ok(self.world.phone_view(self.world.phone(number)?))
+    }
+
+    /// This phone scans a pairing code.
+    pub fn scan_qr(&mut self, number: &str, qr: &str, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        self.world.scan_qr(qr, Some(phone), now)?;
+        Ok(())
+    }
+
+    /// This phone logs a companion out.
+    pub fn unlink(&mut self, number: &str, device: u16, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.unlink_companion(phone, device, now)?)
+    }
+
+    /// This phone sends; `to` is a number or a JID. The id.
+    pub fn send(&mut self, number: &str, to: &str, what: Sending, now: Millis) -> Reply<String> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.send_from(phone, to, what, now)?)
+    }
+
+    /// What this phone received and decrypted, oldest first; at most 1,000, behind the id `after` if one is named.
+    pub fn messages(&self, number: &str, after: Option<&str>) -> Reply<Vec<MessageView>> {
+        Ok(self.world.message_views(self.world.phone(number)?, None, after)?)
+    }
+
+    /// Receipts this phone got, oldest first.
+    pub fn receipts(&self, number: &str) -> Reply<Vec<ReceiptView>> {
+        Ok(self.world.receipt_views(self.world.phone(number)?, None))
+    }
+
+    /// The phone's user opens the chat with this message.
+    pub fn read(&mut self, number: &str, id: &str, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.receipt_from(phone, id, ReceiptKind::Read, now)?)
+    }
+
+    /// Switches a phone on or off; switched off, what it is sent waits.
+    pub fn online(&mut self, number: &str, online: bool, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        self.world.switch(phone, online, now);
+        Ok(())
+    }
+
+    /// Does something to a companion's connection.
+    pub fn device(&mut self, jid: &str, command: DeviceCommand, now: Millis) -> Reply<()> {
+        let operation = match command {
+            DeviceCommand::Drop => Operation::Drop,
+            DeviceCommand::StreamError(code) => Operation::StreamError(code),
+            DeviceCommand::Freeze(time) => Operation::Freeze(time),
+            DeviceCommand::Refuse(time) => Operation::Refuse(time),
+        };
+        let device = self.world.companion(jid)?;
+        Ok(self.world.operate(device, &operation, now)?)
+    }
+
+    /// The phone loses its Signal session with a companion, as one that was restored from a backup does.
+    pub fn forget_session(&mut self, number: &str, jid: &str) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        let device = self.world.companion(jid)?;
+        self.world.forget_session(phone, device);
+        Ok(())
+    }
+
+    /// Replaces the faults in force; an empty object ends all.
+    pub fn set_faults(&mut self, faults: &Value) -> Reply<()> {
+        let replaced = self.world.faults().replace(faults);
+        replaced.map_err(|error| AdminError { status: 400, message: error.to_string() })
+    }
+
+    /// The last stanzas of a device, or of all.
+    pub fn log(&self, device: Option<&str>) -> Reply<Vec<LogLine>> {
+        Ok(self.world.log_view(device)?)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> StatsView {
+        self.world.stats_view()
+    }
+}
