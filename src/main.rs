@@ -1,3 +1,5 @@
-//! The program.
+//! Arguments → settings → the work. No decisions here.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    wazap::cli::main(std::env::args_os())
+}

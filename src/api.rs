@@ -1,0 +1,153 @@
+//! HTTP: extract, one command, one reply, one error table; the QR page.
+//!
+//! Owns the contract of the instance API; knows nothing of stanzas, keys and SQL. The order of checks follows from the
+//! shape of the code: the router answers 404 and 405, the extractor [`auth::Caller`] 401, 403 and 429, the extractor
+//! [`body::Object`] 400 and 413, the handler 422, the instance the rest.
+
+mod auth;
+mod body;
+mod error;
+mod events;
+mod fields;
+mod finish;
+mod health;
+mod instance;
+mod kinds;
+mod limit;
+mod link;
+mod manners;
+mod media;
+mod page;
+mod qr;
+mod recipient;
+mod reply;
+mod send;
+mod server;
+
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::Uri,
+    middleware,
+    routing::{get, patch, post},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::{
+    clock::Millis,
+    store::{Store, tokens::Configured},
+};
+
+use error::ApiError;
+use limit::Limits;
+
+pub use instance::Instance;
+pub use server::{Peer, serve};
+
+/// The wall clock; a story has its own.
+pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+
+/// What an API is made of.
+pub struct Parts<I> {
+    pub instance: I,
+    pub store: Store,
+    /// The token of `--token`.
+    pub token: Option<Configured>,
+    /// Requests and window; `None`: no limit.
+    pub rate_limit: Option<(u32, Duration)>,
+    /// Ends streams and long polls.
+    pub stop: CancellationToken,
+    pub now: Clock,
+}
+
+/// What the handlers share.
+struct Shared<I> {
+    parts: Parts<I>,
+    limits: Option<Mutex<Limits>>,
+    started: Instant,
+}
+
+/// A cheap handle on it.
+struct App<I>(Arc<Shared<I>>);
+
+impl<I> Clone for App<I> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<I> Deref for App<I> {
+    type Target = Shared<I>;
+    fn deref(&self) -> &Shared<I> {
+        &self.0
+    }
+}
+
+impl<I> Shared<I> {
+    fn now(&self) -> Millis {
+        (self.parts.now)()
+    }
+}
+
+/// The API as a service.
+pub fn router<I: Instance>(parts: Parts<I>) -> Router {
+    let limits = parts.rate_limit.map(|(requests, window)| Mutex::new(Limits::new(requests, window)));
+    let app = App(Arc::new(Shared { parts, limits, started: Instant::now() }));
+    let routes = Router::new()
+        .route("/send-message", post(send::message))
+        .route("/send-reaction", post(kinds::reaction))
+        .route("/send-location", post(kinds::location))
+        .route("/send-contact", post(kinds::contact))
+        .route("/send-poll", post(kinds::poll))
+        // Its forms carry files; it bounds both forms of a request itself, above what the framework would let through.
+        .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
+        .route("/messages/{id}/media", get(media::file))
+        .route("/messages/{id}", patch(kinds::edit).delete(kinds::revoke))
+        .route("/mark-read", post(manners::mark_read))
+        .route("/send-presence", post(manners::chat_state))
+        .route("/presence", post(manners::presence))
+        .route("/status", get(link::status))
+        .route("/qr", get(qr::json))
+        .route("/qr.png", get(qr::png))
+        .route("/qr.svg", get(qr::svg))
+        .route("/qr/stream", get(qr::stream))
+        .route("/connect", post(link::connect))
+        .route("/disconnect", post(link::disconnect))
+        .route("/events", get(events::list))
+        .route("/events/stream", get(events::stream))
+        .route("/health", get(health::health))
+        .merge(page::routes())
+        .fallback(|| async { ApiError::NotFound })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(middleware::from_fn(finish::finish))
+        .with_state(app);
+    // The path is mended before it is routed, hence a router around the router.
+    Router::new().fallback_service(routes.into_service().map_request(without_trailing_slash))
+}
+
+/// `/status/` is `/status`.
+fn without_trailing_slash(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let Some(shorter) = path.strip_suffix('/').filter(|shorter| !shorter.is_empty()) else { return request };
+    let path_and_query = match request.uri().query() {
+        Some(query) => format!("{shorter}?{query}"),
+        None => shorter.to_owned(),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    // A path that was good is good without its last slash.
+    if let Ok(mended) = path_and_query.parse() {
+        parts.path_and_query = Some(mended);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}

@@ -1,0 +1,229 @@
+//! Every error of the API: one enum, one table (instance-api.md §4).
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+
+use super::{fields::Faults, reply};
+use crate::{
+    account::{SendError, Status},
+    daemon::media::FileError,
+    store,
+};
+
+/// Why a request was not done.
+#[derive(Debug, PartialEq)]
+pub(super) enum ApiError {
+    /// Not JSON, not an object, empty where one is needed, or of a foreign content type.
+    InvalidRequest(&'static str),
+    Unauthenticated,
+    /// A good token without this scope.
+    Forbidden,
+    NotFound,
+    QrNotAvailable(Status),
+    MessageNotFound(String),
+    MethodNotAllowed,
+    IdempotencyConflict,
+    PayloadTooLarge,
+    Validation(Faults),
+    NotOnWhatsapp(String),
+    RateLimited {
+        limit: u32,
+        window_seconds: u64,
+        retry_after: u64,
+    },
+    Internal,
+    DownloadFailed {
+        url: String,
+        reason: String,
+    },
+    TooLarge {
+        size: Option<u64>,
+        limit: u64,
+    },
+    UnsupportedFormat {
+        media_type: &'static str,
+        detected: String,
+    },
+    SendTimeout,
+    FileNotFound,
+    FileGone,
+    SendFailed {
+        code: u16,
+        /// The answer to a key that was seen before.
+        replayed: bool,
+    },
+    NotConnected(Status),
+}
+
+impl ApiError {
+    /// The row of the table.
+    fn row(self) -> (StatusCode, &'static str, &'static str, Value) {
+        let none = || Value::Object(Map::new());
+        match self {
+            Self::InvalidRequest(why) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST", why, none()),
+            Self::Unauthenticated => {
+                (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "A valid token is required.", none())
+            }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN", "The token does not allow this.", none()),
+            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND", "There is no such route.", none()),
+            Self::QrNotAvailable(status) => (
+                StatusCode::NOT_FOUND,
+                "QR_NOT_AVAILABLE",
+                "There is no QR code to scan in this state.",
+                json!({ "status": status.as_str() }),
+            ),
+            Self::MessageNotFound(id) => (
+                StatusCode::NOT_FOUND,
+                "MESSAGE_NOT_FOUND",
+                "The message is not known in this chat.",
+                json!({ "message_id": id }),
+            ),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "METHOD_NOT_ALLOWED",
+                "The route does not take this method.",
+                none(),
+            ),
+            Self::IdempotencyConflict => (
+                StatusCode::CONFLICT,
+                "IDEMPOTENCY_CONFLICT",
+                "The Idempotency-Key was used with another body.",
+                none(),
+            ),
+            Self::PayloadTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "PAYLOAD_TOO_LARGE",
+                "The request body is larger than 1 MiB.",
+                none(),
+            ),
+            Self::Validation(faults) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "VALIDATION_ERROR",
+                "The given data was invalid.",
+                faults.into_details(),
+            ),
+            Self::NotOnWhatsapp(recipient) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "RECIPIENT_NOT_ON_WHATSAPP",
+                "The recipient has no WhatsApp account.",
+                json!({ "recipient": recipient }),
+            ),
+            Self::RateLimited { limit, window_seconds, retry_after } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "RATE_LIMIT_EXCEEDED",
+                "Too many requests; try again later.",
+                json!({ "limit": limit, "window_seconds": window_seconds, "retry_after": retry_after }),
+            ),
+            Self::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "An internal error occurred.", none())
+            }
+            Self::DownloadFailed { url, reason } => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "MEDIA_DOWNLOAD_FAILED",
+                "The file could not be downloaded.",
+                json!({ "media_url": url, "reason": reason }),
+            ),
+            Self::TooLarge { size, limit } => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "MEDIA_TOO_LARGE",
+                "The file is larger than its type may be.",
+                json!({ "size": size, "limit": limit }),
+            ),
+            Self::UnsupportedFormat { media_type, detected } => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "UNSUPPORTED_MEDIA_FORMAT",
+                "The file is not of a format that can be sent as this type.",
+                json!({ "media_type": media_type, "detected": detected }),
+            ),
+            Self::SendTimeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "SEND_TIMEOUT",
+                "Fetching and uploading the file took too long.",
+                none(),
+            ),
+            Self::FileNotFound => {
+                (StatusCode::NOT_FOUND, "MESSAGE_NOT_FOUND", "There is no message with such a file.", none())
+            }
+            Self::FileGone => (
+                StatusCode::NOT_FOUND,
+                "MEDIA_GONE",
+                "WhatsApp's servers and the phone do not have the file any more.",
+                none(),
+            ),
+            Self::SendFailed { code, .. } => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "SEND_FAILED",
+                "WhatsApp refused the message.",
+                json!({ "whatsapp_code": code }),
+            ),
+            Self::NotConnected(status) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "INSTANCE_NOT_CONNECTED",
+                "The instance is not connected to WhatsApp.",
+                json!({ "status": status.as_str() }),
+            ),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let extra = match &self {
+            Self::Unauthenticated => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::RateLimited { retry_after, .. } => {
+                Some((header::RETRY_AFTER, HeaderValue::from(*retry_after)))
+            }
+            Self::SendFailed { replayed: true, .. } => Some(reply::REPLAYED),
+            _ => None,
+        };
+        let (status, code, message, details) = self.row();
+        let body = json!({
+            "success": false,
+            "error": { "code": code, "message": message, "details": details },
+        });
+        let mut response = reply::json(status, &body);
+        response.headers_mut().extend(extra);
+        response
+    }
+}
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NotConnected(status) => Self::NotConnected(status),
+            SendError::UnknownMessage(id) => Self::MessageNotFound(id),
+            SendError::NotOnWhatsapp(recipient) => Self::NotOnWhatsapp(recipient),
+            SendError::IdempotencyConflict => Self::IdempotencyConflict,
+            SendError::Refused { code, replayed, .. } => Self::SendFailed { code, replayed },
+            SendError::Internal => Self::Internal,
+        }
+    }
+}
+
+impl From<FileError> for ApiError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Send(error) => error.into(),
+            FileError::Download { url, reason } => Self::DownloadFailed { url, reason },
+            FileError::TooLarge { size, limit } => Self::TooLarge { size, limit },
+            FileError::Unsupported { media_type, detected } => {
+                Self::UnsupportedFormat { media_type, detected }
+            }
+            FileError::Timeout => Self::SendTimeout,
+            FileError::Unknown => Self::FileNotFound,
+            // What is there is not what was sent: nothing that a caller should get hold of.
+            FileError::Gone | FileError::NotAuthentic(_) => Self::FileGone,
+            FileError::Internal => Self::Internal,
+        }
+    }
+}
+
+impl From<store::Error> for ApiError {
+    fn from(error: store::Error) -> Self {
+        tracing::error!(%error, "the store refused a request's work");
+        Self::Internal
+    }
+}

@@ -1,0 +1,55 @@
+//! What every response gets: the headers of safety and of the rate limit, and an answer even if a handler panicked.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    extract::Request,
+    http::{HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use futures_util::FutureExt as _;
+
+use super::{ApiError, limit::Quota};
+
+/// Where the extractor leaves the numbers of the rate limit for the response.
+#[derive(Clone, Default)]
+pub(super) struct QuotaSlot(Arc<OnceLock<Quota>>);
+
+impl QuotaSlot {
+    pub(super) fn fill(&self, quota: Quota) {
+        let _ = self.0.set(quota);
+    }
+}
+
+/// Nothing of the API is a document: no script, no frame, no form. The page brings a policy of its own.
+const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+pub(super) async fn finish(mut request: Request, next: Next) -> Response {
+    let slot = QuotaSlot::default();
+    request.extensions_mut().insert(slot.clone());
+    let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = handled.unwrap_or_else(|_| {
+        // The panic itself was said by the hook; the connection goes on.
+        tracing::error!("a request handler panicked");
+        ApiError::Internal.into_response()
+    });
+    let headers = response.headers_mut();
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
+    if let Some(quota) = slot.0.get() {
+        headers.insert(HeaderName::from_static("x-ratelimit-limit"), quota.limit.into());
+        headers.insert(HeaderName::from_static("x-ratelimit-remaining"), quota.remaining.into());
+        headers.insert(HeaderName::from_static("x-ratelimit-reset"), quota.reset.into());
+    }
+    response
+}

@@ -1,0 +1,66 @@
+//! What the API asks of an instance. The driver's handle is one; a story scripts its own.
+
+use std::future::Future;
+
+use tokio::sync::watch;
+
+use crate::{
+    account::{Link, SendError, SendMessage, Sent},
+    daemon::{
+        Shown,
+        media::{Desk, FileError, Scratch, SendMedia, Stored},
+    },
+};
+
+pub trait Instance: Clone + Send + Sync + 'static {
+    /// The state of the link, and each change of it.
+    fn link(&self) -> watch::Receiver<Link>;
+    /// Starts linking or connecting; fine in every state.
+    fn connect(&self) -> impl Future<Output = ()> + Send;
+    /// Closes the socket; `logout` also unlinks and wipes.
+    fn disconnect(&self, logout: bool) -> impl Future<Output = ()> + Send;
+    /// Sends a file.
+    fn send_media(&self, send: SendMedia) -> impl Future<Output = Result<Sent, FileError>> + Send;
+    /// The file of a message.
+    fn file(&self, message_id: &str) -> impl Future<Output = Result<Stored, FileError>> + Send;
+    /// A place for a file that is coming in.
+    fn scratch(&self) -> Scratch;
+    /// Shows something of the account, now or not at all.
+    fn show(&self, what: Shown) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Stores, sends, and waits as the contract says.
+    fn send_message(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
+}
+
+impl Instance for Desk {
+    fn link(&self) -> watch::Receiver<Link> {
+        self.handle().link()
+    }
+
+    async fn connect(&self) {
+        self.handle().connect().await;
+    }
+
+    async fn disconnect(&self, logout: bool) {
+        self.handle().disconnect(logout).await;
+    }
+
+    async fn send_media(&self, send: SendMedia) -> Result<Sent, FileError> {
+        self.send(send).await
+    }
+
+    async fn file(&self, message_id: &str) -> Result<Stored, FileError> {
+        Self::file(self, message_id).await
+    }
+
+    fn scratch(&self) -> Scratch {
+        Self::scratch(self)
+    }
+
+    async fn show(&self, what: Shown) -> Result<(), SendError> {
+        self.handle().show(what).await
+    }
+
+    async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
+        self.handle().send_message(command).await
+    }
+}

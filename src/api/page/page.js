@@ -1,0 +1,171 @@
+// Follows the instance over GET /qr/stream. EventSource cannot send an Authorization header, so the stream is read
+// with fetch; the token comes from the address's fragment, which never leaves the browser, or from the form.
+"use strict";
+
+const KEY = "wazap-token";
+const RETRY_MS = 2000;
+const $ = (id) => document.getElementById(id);
+
+const REASONS = {
+  connection_lost: "The connection to WhatsApp was lost; the instance keeps trying.",
+  logged_out: "The phone logged this device out.",
+  requested: "It was stopped on request and stays so until somebody connects it again.",
+  forbidden: "WhatsApp refused this account. It may be banned.",
+  replaced: "Another session took its place. Connect it again only if that one has ended.",
+  multidevice_mismatch: "WhatsApp no longer accepts this link. Log out and link again.",
+  bad_session: "WhatsApp no longer accepts this link; a new one starts.",
+  qr_timeout: "The codes ran out because nobody scanned them.",
+};
+
+const STATES = {
+  pending: { badge: "starting", title: "One moment", text: "The instance is starting or waits for WhatsApp." },
+  qr_ready: { badge: "waiting for a scan", title: "Scan to link a phone", text: "" },
+  connected: { badge: "connected", title: "Connected to WhatsApp", text: "Messages are sent and received. This page can be closed." },
+  offline: { badge: "offline", title: "Not connected right now", text: "Linked, but the connection to WhatsApp is down. The instance keeps trying by itself." },
+  disconnected: { badge: "disconnected", title: "Disconnected", text: "The instance does not try to connect." },
+};
+
+let token = null;
+let running = null;
+
+function show(link) {
+  const state = STATES[link.status] || STATES.pending;
+  $("state").dataset.status = link.status;
+  $("badge").textContent = state.badge;
+  $("title").textContent = state.title;
+  const reason = link.status === "offline" || link.status === "disconnected" ? REASONS[link.reason] : undefined;
+  $("explanation").textContent = reason || state.text;
+  $("explanation").hidden = !$("explanation").textContent;
+  document.title = state.title + " – wazap";
+
+  const scan = link.status === "qr_ready" && Boolean(link.qr);
+  if (scan) $("code").src = link.qr; else $("code").removeAttribute("src");
+  $("code").hidden = !scan;
+  $("sign").toggleAttribute("hidden", scan);
+  $("steps").hidden = !scan;
+  $("rotation").hidden = !scan;
+  $("rotation").textContent = "The code changes every 20 seconds by itself; this page follows.";
+
+  const linked = Boolean(link.phone) && (link.status === "connected" || link.status === "offline");
+  $("facts").hidden = !linked;
+  $("phone").textContent = linked ? "+" + link.phone : "";
+  $("name").textContent = linked ? link.name || "–" : "";
+
+  $("connect").hidden = link.status !== "disconnected";
+  $("connect").disabled = false;
+  $("connect").textContent = link.reason === "qr_timeout" ? "Show a new code" : "Connect";
+  $("view-error").textContent = "";
+}
+
+function live(kind, text) {
+  $("live").dataset.live = kind;
+  $("live-text").textContent = text;
+}
+
+function ask(message) {
+  live("off", "not connected to the instance");
+  $("view").hidden = true;
+  $("enter").hidden = false;
+  $("form-error").textContent = message || "";
+  $("token").value = "";
+  $("token").focus();
+}
+
+function forget(message) {
+  sessionStorage.removeItem(KEY);
+  token = null;
+  if (running) running.abort();
+  ask(message);
+}
+
+async function refusal(response) {
+  const body = await response.json().catch(() => null);
+  return (body && body.error && body.error.message) || "HTTP " + response.status;
+}
+
+// One event is the lines up to an empty one; only its data lines matter here.
+function feed(buffer, onData) {
+  let end;
+  while ((end = buffer.indexOf("\n\n")) >= 0) {
+    const data = buffer.slice(0, end).split("\n").filter((line) => line.startsWith("data:"))
+      .map((line) => line.slice(5).trimStart());
+    buffer = buffer.slice(end + 2);
+    if (data.length) onData(data.join("\n"));
+  }
+  return buffer;
+}
+
+async function follow(signal) {
+  const response = await fetch("/qr/stream", { headers: { Authorization: "Bearer " + token }, cache: "no-store", signal });
+  if (response.status === 401) return forget("The instance does not know this token.");
+  if (response.status === 403) return forget("This token may not read the state; it needs the scope read.");
+  if (!response.ok) throw new Error(await refusal(response));
+  live("on", "live");
+  $("enter").hidden = true;
+  $("view").hidden = false;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let buffer = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    buffer = feed(buffer + value, (data) => show(JSON.parse(data)));
+  }
+}
+
+async function run() {
+  if (running) running.abort();
+  const mine = new AbortController();
+  running = mine;
+  while (!mine.signal.aborted && token) {
+    try {
+      await follow(mine.signal);
+    } catch (error) {
+      if (mine.signal.aborted) return;
+    }
+    if (mine.signal.aborted || !token) return;
+    live("lost", "the instance does not answer; trying again");
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+function enter(text) {
+  token = text;
+  sessionStorage.setItem(KEY, text);
+  run();
+}
+
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("token").value.trim();
+  if (/^sk_[!-~]+$/.test(text)) enter(text);
+  else $("form-error").textContent = "A token starts with sk_.";
+});
+
+$("forget").addEventListener("click", () => forget(""));
+
+$("connect").addEventListener("click", async () => {
+  $("connect").disabled = true;
+  try {
+    const response = await fetch("/connect", { method: "POST", headers: { Authorization: "Bearer " + token } });
+    if (!response.ok) throw new Error(await refusal(response));
+  } catch (error) {
+    $("view-error").textContent = error.message;
+    $("connect").disabled = false;
+  }
+});
+
+function fromFragment() {
+  const text = location.hash.slice(1);
+  if (!/^sk_[!-~]+$/.test(text)) return false;
+  // The token must not stay in the address bar nor in the history.
+  history.replaceState(null, "", location.pathname);
+  enter(text);
+  return true;
+}
+
+window.addEventListener("hashchange", fromFragment);
+if (!fromFragment()) {
+  const kept = sessionStorage.getItem(KEY);
+  if (kept) enter(kept);
+  else ask("");
+}

@@ -1,0 +1,27 @@
+//! Success envelopes: flat, the payload's members beside `success` (instance-api.md §3).
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde_json::Value;
+
+/// On the answer to an `Idempotency-Key` that was seen before.
+pub(super) const REPLAYED: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+
+/// A JSON answer. Nothing here may be cached: every answer belongs to one caller and one moment.
+pub(super) fn json(status: StatusCode, body: &Value) -> Response {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// 200.
+pub(super) fn ok(body: &Value) -> Response {
+    json(StatusCode::OK, body)
+}

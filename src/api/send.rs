@@ -1,0 +1,197 @@
+//! `POST /send-message`.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    ApiError, App, Instance,
+    auth::{Caller, ToSend},
+    body::Object,
+    fields::{self, Faults},
+    recipient, reply,
+};
+use crate::{
+    account::{Body, Recipient, SendMessage, Sent},
+    store::access::IdempotencyKey,
+    wire::Jid,
+};
+
+/// Longest text, in characters (instance-api.md §7.1).
+const TEXT_MAX: usize = 65_536;
+/// Longest `Idempotency-Key`, in characters.
+const KEY_MAX: usize = 255;
+
+/// Sends one text; answers once WhatsApp has taken it, or earlier as the contract allows.
+pub(super) async fn message<I: Instance>(
+    caller: Caller<ToSend>,
+    State(app): State<App<I>>,
+    headers: HeaderMap,
+    body: Object,
+) -> Result<Response, ApiError> {
+    let mut faults = Faults::default();
+    let command = Common::read(&caller, &headers, &body, &RECIPIENT, &mut faults);
+    let text = text(&body.members, &mut faults);
+    faults.check()?;
+    let (Some(text), Some(command)) = (text, command) else { return Err(ApiError::Internal) };
+    send(&app, command.with(Body::Text(text)), "Message sent successfully").await
+}
+
+/// The text of a message: not blank, and not longer than a message may be.
+pub(super) fn text(members: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
+    match fields::first(members, &["message"]) {
+        Some(Value::String(text)) if text.trim().is_empty() => {
+            faults.add("message", fields::required("message"));
+            None
+        }
+        Some(Value::String(text)) if text.chars().count() > TEXT_MAX => {
+            let wrong = format!("The message field must not be longer than {TEXT_MAX} characters.");
+            faults.add("message", wrong);
+            None
+        }
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(_) => {
+            faults.add("message", "The message field must be a string.");
+            None
+        }
+        None => {
+            faults.add("message", fields::required("message"));
+            None
+        }
+    }
+}
+
+/// Names under which a recipient may stand, the canonical one first (instance-api.md §6).
+pub(super) const RECIPIENT: [&str; 3] = ["recipient", "number", "to"];
+/// The same where the documentation says `to`.
+pub(super) const TO: [&str; 3] = ["to", "recipient", "number"];
+
+/// What every send takes beside its body.
+pub(super) struct Common {
+    recipient: Recipient,
+    reply_to: Option<String>,
+    mentions: Vec<Jid>,
+    idempotency: Option<IdempotencyKey>,
+    respond_async: bool,
+}
+
+impl Common {
+    /// `None` only with a fault.
+    pub(super) fn read(
+        caller: &Caller<ToSend>,
+        headers: &HeaderMap,
+        body: &Object,
+        names: &[&'static str],
+        faults: &mut Faults,
+    ) -> Option<Self> {
+        let recipient = recipient(&body.members, names, faults);
+        let reply_to = fields::text(&body.members, &["reply_to", "quoted_message_id"], faults);
+        let mentions = mentions(&body.members, faults);
+        let idempotency = idempotency(caller.token, headers, body, faults);
+        Some(Self {
+            recipient: recipient?,
+            reply_to: reply_to.map(str::to_owned),
+            mentions,
+            idempotency,
+            respond_async: prefers_async(headers),
+        })
+    }
+
+    pub(super) fn with(self, body: Body) -> SendMessage {
+        let Self { recipient, reply_to, mentions, idempotency, respond_async } = self;
+        SendMessage { recipient, body, reply_to, mentions, idempotency, respond_async, dry: false }
+    }
+}
+
+/// To whom; the fault goes under the canonical name.
+pub(super) fn recipient(
+    members: &Map<String, Value>,
+    names: &[&'static str],
+    faults: &mut Faults,
+) -> Option<Recipient> {
+    let field = names.first().copied().unwrap_or("recipient");
+    match fields::first(members, names).and_then(recipient::read) {
+        Some(Ok(recipient)) => Some(recipient),
+        Some(Err(recipient::Wrong)) => {
+            faults.add(field, recipient::WRONG);
+            None
+        }
+        None => {
+            faults.add(field, fields::required(field));
+            None
+        }
+    }
+}
+
+/// People named in the text: numbers or JIDs of people.
+fn mentions(members: &Map<String, Value>, faults: &mut Faults) -> Vec<Jid> {
+    const WRONG: &str = "The mentions field must be a list of phone numbers or ids of people.";
+    let Some(value) = fields::first(members, &["mentions"]) else { return Vec::new() };
+    let person = |value: &Value| match recipient::read(value) {
+        Some(Ok(Recipient::Number(digits))) => Some(Jid::pn(digits)),
+        Some(Ok(Recipient::Jid(jid))) if jid.is_user() => Some(jid),
+        _ => None,
+    };
+    let people = value.as_array().and_then(|list| list.iter().map(person).collect::<Option<Vec<_>>>());
+    people.unwrap_or_else(|| {
+        faults.add("mentions", WRONG);
+        Vec::new()
+    })
+}
+
+/// Hands a send to the instance and answers for it; `done` is its `message` when WhatsApp has had its say.
+pub(super) async fn send<I: Instance>(
+    app: &App<I>,
+    command: SendMessage,
+    done: &str,
+) -> Result<Response, ApiError> {
+    let sent = app.parts.instance.send_message(command).await?;
+    Ok(answer(&sent, done))
+}
+
+fn idempotency(
+    token: i64,
+    headers: &HeaderMap,
+    body: &Object,
+    faults: &mut Faults,
+) -> Option<IdempotencyKey> {
+    let value = headers.get("idempotency-key")?;
+    match value.to_str() {
+        Ok(key) if (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
+            Some(IdempotencyKey { token, key: key.to_owned(), body_hash: body.hash })
+        }
+        _ => {
+            let wrong =
+                format!("The Idempotency-Key header must be 1 to {KEY_MAX} visible ASCII characters.");
+            faults.add("Idempotency-Key", wrong);
+            None
+        }
+    }
+}
+
+/// `Prefer: respond-async` (RFC 7240), also among other preferences.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    preferences
+        .flat_map(|value| value.split([',', ';']))
+        .any(|one| one.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+pub(super) fn answer(sent: &Sent, done: &str) -> Response {
+    let (status, message) =
+        if sent.queued { (StatusCode::ACCEPTED, "Message queued") } else { (StatusCode::OK, done) };
+    let body = json!({
+        "success": true,
+        "message": message,
+        "message_id": sent.message_id,
+        "timestamp": sent.timestamp.rfc3339(),
+    });
+    let mut response = reply::json(status, &body);
+    if sent.replayed {
+        response.headers_mut().extend([reply::REPLAYED]);
+    }
+    response
+}

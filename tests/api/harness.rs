@@ -1,0 +1,266 @@
+//! One API over a scripted instance, a database in memory and a clock that stands still.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use wazap::{
+    account::{self, Link, Qr, SendError, SendMessage, Sent, Status},
+    api::{Instance, Parts, Peer, router},
+    clock::Millis,
+    daemon::{
+        Shown,
+        media::{FileError, Scratch, SendMedia, Stored},
+    },
+    store::{
+        Store,
+        events::NewEvent,
+        tokens::{Configured, NewToken, Scopes, Secret},
+    },
+};
+
+/// 2025-12-30T17:30:00.000Z
+pub(crate) const START: Millis = Millis(1_767_115_800_000);
+/// Accepted in every story, as `--token` is.
+pub(crate) const TOKEN: &str = "sk_story";
+
+/// An instance that answers what it was told to, and remembers what it was asked.
+#[derive(Clone)]
+pub(crate) struct Scripted(Arc<Script>);
+
+struct Script {
+    link: watch::Sender<Link>,
+    answer: Mutex<Result<Sent, SendError>>,
+    file_error: Mutex<Option<FileError>>,
+    folder: tempfile::TempDir,
+    asked: Mutex<Asked>,
+}
+
+#[derive(Default)]
+pub(crate) struct Asked {
+    pub(crate) sends: Vec<SendMessage>,
+    pub(crate) shown: Vec<Shown>,
+    pub(crate) files: Vec<SendMedia>,
+    pub(crate) connects: usize,
+    pub(crate) logouts: Vec<bool>,
+}
+
+impl Instance for Scripted {
+    fn link(&self) -> watch::Receiver<Link> {
+        self.0.link.subscribe()
+    }
+
+    async fn connect(&self) {
+        self.asked(|asked| asked.connects += 1);
+        self.0.link.send_modify(|link| {
+            if link.status == Status::Disconnected {
+                (link.status, link.reason) = (Status::Pending, None);
+            }
+        });
+    }
+
+    async fn disconnect(&self, logout: bool) {
+        self.asked(|asked| asked.logouts.push(logout));
+        self.0.link.send_modify(|link| link.status = Status::Disconnected);
+    }
+
+    async fn send_media(&self, send: SendMedia) -> Result<Sent, FileError> {
+        self.asked(|asked| asked.files.push(send));
+        if let Some(error) = self.0.file_error.lock().unwrap().clone() {
+            return Err(error);
+        }
+        Ok(self.0.answer.lock().unwrap().clone()?)
+    }
+
+    async fn file(&self, _: &str) -> Result<Stored, FileError> {
+        Err(self.0.file_error.lock().unwrap().clone().unwrap_or(FileError::Unknown))
+    }
+
+    fn scratch(&self) -> Scratch {
+        Scratch::in_folder(self.0.folder.path())
+    }
+
+    async fn show(&self, what: Shown) -> Result<(), SendError> {
+        self.asked(|asked| asked.shown.push(what));
+        self.0.answer.lock().unwrap().clone().map(drop)
+    }
+
+    async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
+        assert_ne!(command.body, account::Body::Text("panic".into()), "as the story asked");
+        self.asked(|asked| asked.sends.push(command));
+        self.0.answer.lock().unwrap().clone()
+    }
+}
+
+impl Scripted {
+    pub(crate) fn asked<T>(&self, look: impl FnOnce(&mut Asked) -> T) -> T {
+        look(&mut self.0.asked.lock().unwrap())
+    }
+
+    pub(crate) fn file_fails(&self, error: FileError) {
+        *self.0.file_error.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn becomes(&self, status: Status, reason: Option<&'static str>) {
+        self.0.link.send_modify(|link| (link.status, link.reason) = (status, reason));
+    }
+
+    pub(crate) fn shows(&self, code: &str) {
+        let qr = Qr { text: code.into(), generated_at: START, expires_at: START + Duration::from_secs(20) };
+        self.0.link.send_modify(|link| (link.status, link.qr) = (Status::QrReady, Some(qr)));
+    }
+
+    pub(crate) fn answers(&self, answer: Result<Sent, SendError>) {
+        *self.0.answer.lock().unwrap() = answer;
+    }
+}
+
+pub(crate) fn sent() -> Sent {
+    Sent { message_id: "3EB0B430A8B7F23C1D12AB".into(), timestamp: START, queued: false, replayed: false }
+}
+
+pub(crate) struct Story {
+    pub(crate) router: Router,
+    pub(crate) instance: Scripted,
+    pub(crate) store: Store,
+    pub(crate) stop: CancellationToken,
+    now: Arc<AtomicU64>,
+}
+
+impl Story {
+    pub(crate) fn new() -> Self {
+        Self::with_limit(None)
+    }
+
+    pub(crate) fn with_limit(rate_limit: Option<(u32, Duration)>) -> Self {
+        let link = Link {
+            status: Status::Connected,
+            reason: None,
+            paired: true,
+            phone: Some("5511999999999".into()),
+            name: Some("Meu WhatsApp".into()),
+            platform: Some("android".into()),
+            qr: None,
+        };
+        let instance = Scripted(Arc::new(Script {
+            link: watch::Sender::new(link),
+            answer: Mutex::new(Ok(sent())),
+            file_error: Mutex::new(None),
+            folder: tempfile::tempdir().unwrap(),
+            asked: Mutex::default(),
+        }));
+        let store = Store::in_memory().unwrap();
+        let now = Arc::new(AtomicU64::new(START.0));
+        let stop = CancellationToken::new();
+        let clock = Arc::clone(&now);
+        let router = router(Parts {
+            instance: instance.clone(),
+            store: store.clone(),
+            token: Some(Configured::new(TOKEN)),
+            rate_limit,
+            stop: stop.clone(),
+            now: Arc::new(move || Millis(clock.load(Ordering::SeqCst))),
+        });
+        Self { router, instance, store, stop, now }
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.now.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// A token of the database, and its id.
+    pub(crate) async fn token(&self, scopes: &str, expires: Option<Millis>) -> (i64, String) {
+        let secret = Secret::random(&mut rand::rng());
+        let text = secret.expose().to_owned();
+        let scopes: Scopes = scopes.parse().unwrap();
+        let new = NewToken { name: "story".into(), scopes, expires };
+        let created = self.store.write(move |tx| tx.tokens().create(&secret, &new, "story", START));
+        (created.await.unwrap(), text)
+    }
+
+    pub(crate) async fn push(&self, kind: &'static str, data: &str) -> u64 {
+        let event = NewEvent { kind, lane: None, data: data.into(), platform: None };
+        self.store.write(move |tx| tx.events().push(&event, START)).await.unwrap()
+    }
+
+    /// A call with the story's token.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.call_with(method, path, &[("authorization", "Bearer sk_story")], body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, "").await
+    }
+
+    pub(crate) async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.request(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    pub(crate) async fn request(&self, mut request: Request<Body>) -> Answer {
+        request.extensions_mut().insert(Peer("203.0.113.9:4711".parse().unwrap()));
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json; charset=utf-8"));
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Status and `error.code`; checks the envelope around it.
+    pub(crate) fn error(&self) -> (u16, String) {
+        let body = self.json();
+        assert_eq!(body["success"], false);
+        assert_eq!(body.as_object().unwrap().len(), 2);
+        let error = body["error"].as_object().unwrap();
+        assert_eq!(error.keys().collect::<Vec<_>>(), ["code", "message", "details"]);
+        assert!(error["details"].is_object() && !error["message"].as_str().unwrap().is_empty());
+        (self.status.as_u16(), error["code"].as_str().unwrap().to_owned())
+    }
+
+    pub(crate) fn details(&self) -> Value {
+        self.json()["error"]["details"].clone()
+    }
+}
+
+/// What an error should be.
+pub(crate) fn error(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}

@@ -1,0 +1,14 @@
+//! The instance API as its callers see it, against a scripted instance.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod authentication;
+mod door;
+mod events;
+mod harness;
+mod kinds;
+mod limit;
+mod link;
+mod media;
+mod routing;
+mod sending;
