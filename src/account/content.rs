@@ -225,6 +225,25 @@ mod tests {
         assert_eq!(context.quoted_message.unwrap().conversation.as_deref(), Some("question"));
     }
 
+    #[test]
+    fn a_quote_carries_neither_wrappers_nor_what_it_quoted_itself() {
+        let first = text("first", None, [1; 32]);
+        let quote = Quote { id: "A".into(), author: Jid::pn("5511999999999"), content: &first };
+        let second = text("second", Some(&quote), [2; 32]);
+        let wrapped = proto::Message {
+            ephemeral_message: Some(Box::new(proto::message::FutureProofMessage {
+                message: Some(Box::new(proto::Message::decode(&*second).unwrap())),
+            })),
+            ..Default::default()
+        };
+        let wrapped = wrapped.encode_to_vec();
+        let quote = Quote { id: "B".into(), author: Jid::pn("5511999999999"), content: &wrapped };
+        let third = proto::Message::decode(&*text("third", Some(&quote), [3; 32])).unwrap();
+        let quoted = third.extended_text_message.unwrap().context_info.unwrap().quoted_message.unwrap();
+        let inner = quoted.extended_text_message.unwrap();
+        assert_eq!((inner.text.as_deref(), inner.context_info), (Some("second"), None));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_walked_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {

@@ -150,6 +150,29 @@ fn set_text(message: &mut Message, text: &str, context: Option<Box<ContextInfo>>
     }
 }
 
+/// A quote inside a quote is not carried along.
+fn strip_context(quoted: &mut Message) {
+    macro_rules! strip {
+        ($($member:ident),*) => { $(
+            if let Some(inner) = quoted.$member.as_mut() {
+                inner.context_info = None;
+            }
+        )* };
+    }
+    strip!(
+        extended_text_message,
+        image_message,
+        video_message,
+        ptv_message,
+        audio_message,
+        document_message,
+        sticker_message,
+        location_message,
+        contact_message,
+        contacts_array_message
+    );
+}
+
 /// Puts the message into another whose only content it is.
 fn wrap(message: &mut Message, into: impl FnOnce(&mut Message, Box<FutureProofMessage>)) {
     let inner = FutureProofMessage { message: Some(Box::new(std::mem::take(message))) };
@@ -265,11 +288,9 @@ fn context(parts: &Build<'_>) -> Option<Box<ContextInfo>> {
         ..Default::default()
     };
     if let Some(quote) = parts.quote {
-        let mut quoted = Message::decode(quote.content).unwrap_or_default();
+        let mut quoted = Message::decode(super::inner(quote.content)).unwrap_or_default();
         quoted.message_context_info = None;
-        if let Some(inner) = quoted.extended_text_message.as_mut() {
-            inner.context_info = None;
-        }
+        strip_context(&mut quoted);
         context.stanza_id = Some(quote.id.clone());
         context.participant = Some(quote.author.bare().to_wire());
         context.quoted_message = Some(Box::new(quoted));
