@@ -15,7 +15,7 @@ mod usync;
 pub use ack::{Ack, Nack};
 pub use iq::{Iq, IqError, IqKind};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
-pub use message::{Enc, EncKind, Incoming, Outgoing};
+pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};
 pub use notification::{DeviceChange, ListedDevice, Notification, NotificationKind};
 pub use pairing::{PairDevice, PairDeviceSign, PairSuccess, QrCode};
 pub use prekeys::{

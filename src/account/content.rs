@@ -6,7 +6,7 @@ mod class;
 
 use prost::Message as _;
 
-use crate::{proto, wire::Jid};
+use crate::proto;
 
 pub(super) use build::{Build, Quote, build};
 pub(super) use class::{Class, Kind, class, kind};
@@ -17,23 +17,6 @@ const MAX_DEPTH: usize = 8;
 const WRAPPERS: [u32; 5] = [40, 37, 55, 59, 53];
 /// `deviceSentMessage`: a copy of what an own device sent.
 const DEVICE_SENT: u32 = 31;
-
-/// The copy for own devices: the message and where it went.
-pub(super) fn device_sent(content: &[u8], chat: &Jid) -> Vec<u8> {
-    let inner = proto::Message::decode(content).unwrap_or_default();
-    let context = inner.message_context_info.clone();
-    let sent = proto::message::DeviceSentMessage {
-        destination_jid: Some(chat.bare().to_wire()),
-        message: Some(Box::new(inner)),
-        phash: None,
-    };
-    proto::Message {
-        device_sent_message: Some(Box::new(sent)),
-        message_context_info: context,
-        ..Default::default()
-    }
-    .encode_to_vec()
-}
 
 /// A message without its wrappers.
 pub(super) struct Unwrapped<'a> {
@@ -180,6 +163,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{super::Body, *};
+    use crate::{stanza::device_sent, wire::Jid};
 
     fn text(text: &str, quote: Option<&Quote<'_>>, secret: [u8; 32]) -> Vec<u8> {
         let body = Body::Text(text.into());

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     crypto::signal::{Local, PreKeyBundle},
-    stanza::{Receipt, ReceiptKind},
+    stanza::{Receipt, ReceiptKind, device_sent},
     store::{
         messages::{MessageKey, Progress},
         queue::Resent,
@@ -142,7 +142,7 @@ impl Account {
             return Ok(RetryAnswer::UnderWay);
         }
         let plaintext = if self.is_own(device) {
-            content::device_sent(&message.content, chat.alt.as_ref().unwrap_or(&chat.jid))
+            device_sent(&message.content, chat.alt.as_ref().unwrap_or(&chat.jid))
         } else {
             message.content.clone()
         };

@@ -23,7 +23,7 @@ use crate::{
         signal::{Ciphertext, CiphertextKind},
     },
     proto,
-    stanza::{Ack, BundleQuery, Enc, EncKind, Outgoing, UsyncQuery},
+    stanza::{Ack, BundleQuery, Enc, EncKind, Outgoing, UsyncQuery, device_sent},
     store::{
         messages::{MessageKey, NewMessage, Progress},
         queue::Outgoing as Row,
@@ -175,7 +175,7 @@ impl Account {
         stanza.kind = class.kind.to_owned();
         stanza.edit = class.edit.map(str::to_owned);
         let plain = padding::pad(row.content.clone(), turn.rng);
-        let copy = padding::pad(content::device_sent(&row.content, target), turn.rng);
+        let copy = padding::pad(device_sent(&row.content, target), turn.rng);
         let (mut prekey, mut reached) = (false, to_self);
         for device in devices {
             let own = self.is_own(device);

@@ -1,7 +1,30 @@
 //! `<message>`: what a client sends ([`Outgoing`]), and what a device is delivered ([`Incoming`]).
 
+use prost::Message as _;
+
 use super::{Malformed, jid, text};
-use crate::wire::{Jid, Node, Text};
+use crate::{
+    proto,
+    wire::{Jid, Node, Text},
+};
+
+/// The form in which own devices are told of a sent message, given as `waE2E.Message`: `deviceSentMessage` around it
+/// (member 31 of it, protocol 02), with the message's context beside.
+pub fn device_sent(content: &[u8], destination: &Jid) -> Vec<u8> {
+    let inner = proto::Message::decode(content).unwrap_or_default();
+    let context = inner.message_context_info.clone();
+    let sent = proto::message::DeviceSentMessage {
+        destination_jid: Some(destination.bare().to_wire()),
+        message: Some(Box::new(inner)),
+        phash: None,
+    };
+    proto::Message {
+        device_sent_message: Some(Box::new(sent)),
+        message_context_info: context,
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
 
 /// How a ciphertext is to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

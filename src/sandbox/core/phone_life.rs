@@ -19,10 +19,10 @@ use crate::{
         self,
         message::{
             AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-            AppStateSyncKeyShare, DeviceSentMessage, HistorySyncNotification, ProtocolMessage,
+            AppStateSyncKeyShare, HistorySyncNotification, ProtocolMessage,
         },
     },
-    stanza::{Ack, Incoming, Outgoing, Receipt, ReceiptKind, Retry},
+    stanza::{Ack, Incoming, Outgoing, Receipt, ReceiptKind, Retry, device_sent},
     wire::{Jid, Node},
 };
 
@@ -261,7 +261,7 @@ impl World {
         };
         let Some(bundle) = bundle else { return };
         let own = asking.account == phone.account && !kept.peer;
-        let message = if own { sent_elsewhere(&kept) } else { kept.message.clone() };
+        let message = if own { device_sent(&kept.message, &kept.to) } else { kept.message.clone() };
         let Self { accounts, rng, .. } = self;
         let Some(account) = accounts.get_mut(phone.account.0) else { return };
         if account.phone.initiate(asking, &bundle, rng).is_err() {
@@ -322,7 +322,7 @@ impl World {
         let namespace = Namespace::of(to);
         let chat = self.account(target.account).jid(namespace, 0);
         let kept = Kept { to: chat.clone(), message: message.encode_to_vec(), peer: false, at: now };
-        let copy = sent_elsewhere(&kept);
+        let copy = device_sent(&kept.message, &kept.to);
         let mut devices = self.devices_of(target.account);
         if target.account != from {
             devices.extend(self.devices_of(from));
@@ -467,23 +467,6 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     // Writing into memory does not fail.
     encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
-}
-
-/// The form in which own devices are told of a sent message.
-fn sent_elsewhere(kept: &Kept) -> Vec<u8> {
-    let inner = proto::Message::decode(kept.message.as_slice()).unwrap_or_default();
-    let context = inner.message_context_info.clone();
-    let sent = DeviceSentMessage {
-        destination_jid: Some(kept.to.to_wire()),
-        message: Some(Box::new(inner)),
-        phash: None,
-    };
-    proto::Message {
-        device_sent_message: Some(Box::new(sent)),
-        message_context_info: context,
-        ..Default::default()
-    }
-    .encode_to_vec()
 }
 
 /// The text of a message that is one.
