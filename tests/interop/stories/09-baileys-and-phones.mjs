@@ -89,6 +89,8 @@ story('a client that was unlinked is refused when it comes again', async (cast) 
 });
 
 story('a client that logs itself out is forgotten', async (cast) => {
+  // It closes by itself after its request; whether it still reads the server's goodbye is a race.
+  cast.expected.push(/device_removed.*stream errored out/);
   const eva = await cast.phone('Eva');
   const guest = await cast.companion(eva);
   assert.equal((await eva.companions()).length, 1);
