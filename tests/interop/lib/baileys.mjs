@@ -28,13 +28,15 @@ const PAIRING = [/"code":"515".*stream errored out/, /no name present, ignoring 
 /**
  * What a cut does to Baileys, and what it complains of. A message whose receipt it could not write, because its socket
  * had just closed, is decrypted but never reported; the server delivers it again, that fails ("key used already"), and
- * Baileys asks the sender for it; and what comes live overtakes the backlog it still works on. So on its side the order is
- * that of the stanzas at its socket, and a message has arrived when it was decrypted.
+ * Baileys asks the sender for it; if that is cut short too, it deletes its session and cannot read what is under way until
+ * the sender has started a new one; and what comes live overtakes the backlog it still works on. So on its side the order
+ * is that of the stanzas at its socket, and a message has arrived when it was decrypted.
  */
 export const CUT = [
   /EPIPE|Connection Closed|Connection was lost|WebSocket was closed|the socket is closed|ECONNRESET|socket hang up/,
   /MessageCounterError|Key used already or never filled/,
   /No matching sessions found for message|"SessionError".*transaction failed|with any known session|Session error:/,
+  /"SessionError".*No session record/,
   /Decrypted message with closed session|Closing open session in favor of incoming prekey bundle/,
   /timed out waiting for message/,
 ];
