@@ -1,6 +1,7 @@
 //! What one linked device decides: functions of (state, input, time, randomness, transaction). Nothing here awaits,
 //! reads a clock or opens a socket; what is to happen outside leaves as an [`Effect`] after the commit.
 
+mod changes;
 mod content;
 mod dispatch;
 mod events;
@@ -14,11 +15,13 @@ mod prekeys;
 mod receipts;
 mod receive;
 mod send;
+mod view;
 
 pub use crate::stanza::ChatState;
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use media::Attachment;
+pub use view::Viewer;
 
 use crate::{clock::Millis, store::access::IdempotencyKey, wire::Jid};
 
@@ -167,6 +170,13 @@ pub enum Body {
     Revoke {
         /// Its id.
         id: String,
+    },
+    /// A vote in a poll.
+    Vote {
+        /// The poll's id.
+        id: String,
+        /// The names chosen; none withdraws an earlier vote.
+        options: Vec<String>,
     },
     /// A file that was encrypted and uploaded.
     Media(Box<Media>),

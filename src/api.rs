@@ -17,8 +17,10 @@ mod limit;
 mod link;
 mod manners;
 mod media;
+mod messages;
 mod page;
 mod qr;
+mod query;
 mod recipient;
 mod reply;
 mod send;
@@ -35,7 +37,7 @@ use axum::{
     extract::{DefaultBodyLimit, Request},
     http::Uri,
     middleware,
-    routing::{get, patch, post},
+    routing::{get, post},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +63,8 @@ pub struct Parts<I> {
     pub store: Store,
     /// The token of `--token`.
     pub token: Option<Configured>,
+    /// Base of links to this instance, without a slash at the end.
+    pub public_url: String,
     /// Requests and window; `None`: no limit.
     pub rate_limit: Option<(u32, Duration)>,
     /// Ends streams and long polls.
@@ -110,7 +114,11 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         // Its forms carry files; it bounds both forms of a request itself, above what the framework would let through.
         .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
         .route("/messages/{id}/media", get(media::file))
-        .route("/messages/{id}", patch(kinds::edit).delete(kinds::revoke))
+        .route("/messages/search", get(messages::search))
+        .route("/messages/{id}", get(messages::one).patch(kinds::edit).delete(kinds::revoke))
+        .route("/chats/{jid}/messages", get(messages::of_chat))
+        .route("/polls/{id}", get(messages::poll))
+        .route("/polls/{id}/vote", post(messages::vote))
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))

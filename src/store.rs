@@ -6,6 +6,7 @@
 //!
 //! Another family is one file here, one `mod` line below and, if it brings tables, one line in `migrate.rs`.
 pub mod access;
+pub mod addons;
 mod check;
 pub mod device;
 pub mod events;
@@ -15,6 +16,7 @@ pub mod messages;
 mod migrate;
 pub mod people;
 pub mod queue;
+pub mod search;
 pub mod settings;
 pub mod signal;
 pub mod sync;

@@ -237,8 +237,9 @@ impl Account {
             return Ok(());
         }
         turn.tx.queue().settle(&key)?;
-        let internal = self.internal(content, incoming, source, turn)?;
-        if !internal && !incoming.peer && content::has_content(content) {
+        let internal = self.internal(&content, incoming, source, turn)?;
+        if !internal && !incoming.peer && content::has_content(&content) {
+            let content = self.in_plain(content.into_owned(), &source.chat, &source.sender, turn)?;
             self.keep(content, incoming, source, key, turn)?;
         }
         self.confirm(incoming, source, turn);
@@ -248,7 +249,7 @@ impl Account {
     /// Stores and reports a message.
     fn keep(
         &self,
-        content: &[u8],
+        content: Vec<u8>,
         incoming: &Incoming,
         source: &Source,
         key: MessageKey,
@@ -258,11 +259,12 @@ impl Account {
             uuid: fresh_uuid(turn),
             at: Millis::from_secs(incoming.t),
             push_name: incoming.notify.clone().filter(|_| !source.from_me),
-            content: content.to_vec(),
+            content,
             progress: if key.from_me { Progress::Sent } else { Progress::Pending },
             key,
         };
-        if turn.tx.messages().insert(&message)?.is_some() {
+        if let Some(row) = turn.tx.messages().insert(&message)? {
+            turn.tx.search().put(row, content::text_of(&message.content).as_deref())?;
             let reported = Reported { message: &message, chat: &source.chat, sender: &source.sender };
             self.report(&reported, turn)?;
         }

@@ -174,6 +174,7 @@ impl Account {
         let mut stanza = Outgoing::text(row.wa_id.clone(), target.clone());
         stanza.kind = class.kind.to_owned();
         stanza.edit = class.edit.map(str::to_owned);
+        stanza.extras.extend(meta(class));
         let plain = padding::pad(row.content.clone(), turn.rng);
         let copy = padding::pad(device_sent(&row.content, target), turn.rng);
         let (mut prekey, mut reached) = (false, to_self);
@@ -308,6 +309,7 @@ impl Account {
         let mut stanza = Outgoing::text(resend.id, resend.device);
         stanza.kind = class.kind.to_owned();
         stanza.edit = class.edit.map(str::to_owned);
+        stanza.extras.extend(meta(class));
         stanza.recipient = resend.recipient;
         stanza.direct = Some(enc);
         if opens {
@@ -364,10 +366,17 @@ impl Account {
             progress: Progress::Pending,
         };
         match turn.tx.messages().insert(&message)? {
-            Some(id) => Ok(id),
+            Some(id) => {
+                turn.tx.search().put(id, content::text_of(&row.content).as_deref())?;
+                Ok(id)
+            }
             None => Ok(turn.tx.messages().find(&message.key)?.map_or(0, |stored| stored.id)),
         }
     }
+}
+
+fn meta(class: Class) -> Option<Node> {
+    class.meta.map(|(name, value)| Node::new("meta").attr(name, value))
 }
 
 fn enc(ciphertext: Ciphertext, class: Class) -> Enc {

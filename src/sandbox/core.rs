@@ -23,6 +23,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod view;
+mod vote;
 
 use std::{
     collections::{BTreeMap, VecDeque},

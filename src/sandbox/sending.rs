@@ -11,7 +11,8 @@ use super::{
 };
 
 /// Members that say what is sent; `text` may also be the new text of an edit.
-const CONTENT: [&str; 8] = ["media", "reaction", "edit", "revoke", "poll", "location", "contact", "raw"];
+const CONTENT: [&str; 9] =
+    ["media", "reaction", "edit", "revoke", "poll", "vote", "location", "contact", "raw"];
 const OTHERS: [&str; 3] = ["to", "text", "quote"];
 /// Contacts in one message.
 const MAX_CONTACTS: usize = 100;
@@ -45,6 +46,10 @@ pub(super) fn read(body: &Map<String, Value>) -> Reply<What> {
             }
             "revoke" => Sending::Revoke { id: required(body, "revoke")? },
             "poll" => poll(object(body, "poll")?)?,
+            "vote" => {
+                let vote = object(body, "vote")?;
+                Sending::Vote { id: required(vote, "id")?, options: options(vote)? }
+            }
             "location" => {
                 let place = object(body, "location")?;
                 Sending::Location {
@@ -129,13 +134,17 @@ fn file(media: &Map<String, Value>, quote: Option<String>) -> Reply<FileToSend> 
 }
 
 fn poll(poll: &Map<String, Value>) -> Reply<Sending> {
-    let options = present(poll, "options").and_then(Value::as_array).ok_or_else(|| bad("options: a list"))?;
-    let option = |option: &Value| option.as_str().map(str::to_owned).ok_or_else(|| bad("options: texts"));
     Ok(Sending::Poll {
         question: required(poll, "question")?,
-        options: options.iter().map(option).collect::<Reply<_>>()?,
+        options: options(poll)?,
         multiple: flag(poll, "multiple")?,
     })
+}
+
+fn options(of: &Map<String, Value>) -> Reply<Vec<String>> {
+    let options = present(of, "options").and_then(Value::as_array).ok_or_else(|| bad("options: a list"))?;
+    let option = |option: &Value| option.as_str().map(str::to_owned).ok_or_else(|| bad("options: texts"));
+    options.iter().map(option).collect()
 }
 
 /// One contact, or a list of them: `{"name", "phone", "organization"?}` or `{"name", "vcard"}`.
@@ -200,6 +209,10 @@ mod tests {
             (
                 json!({"poll": {"question": "q", "options": ["a", "b"], "multiple": true}}),
                 Sending::Poll { question: "q".into(), options: vec!["a".into(), "b".into()], multiple: true },
+            ),
+            (
+                json!({"vote": {"id": id(), "options": ["a"]}}),
+                Sending::Vote { id: id(), options: vec!["a".into()] },
             ),
             (
                 json!({"location": {"latitude": -23.5, "longitude": 46}}),

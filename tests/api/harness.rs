@@ -170,6 +170,7 @@ impl Story {
             instance: instance.clone(),
             store: store.clone(),
             token: Some(Configured::new(TOKEN)),
+            public_url: "http://127.0.0.1:3000".into(),
             rate_limit,
             stop: stop.clone(),
             now: Arc::new(move || Millis(clock.load(Ordering::SeqCst))),

@@ -8,8 +8,9 @@ use crate::{
         ContextInfo, Message, MessageContextInfo, MessageKey,
         message::{
             AudioMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage,
-            FutureProofMessage, ImageMessage, LocationMessage, PollCreationMessage, ProtocolMessage,
-            ReactionMessage, StickerMessage, VideoMessage, poll_creation_message::Option as PollOption,
+            FutureProofMessage, ImageMessage, LocationMessage, PollCreationMessage, PollEncValue,
+            PollUpdateMessage, ProtocolMessage, ReactionMessage, StickerMessage, VideoMessage,
+            poll_creation_message::Option as PollOption,
         },
     },
     wire::Jid,
@@ -33,6 +34,8 @@ pub(in crate::account) struct Build<'a> {
     pub(in crate::account) mentions: &'a [Jid],
     /// What a reaction, an edit or a revocation is about.
     pub(in crate::account) target: Option<MessageKey>,
+    /// A vote, encrypted with its poll's secret.
+    pub(in crate::account) vote: Option<PollEncValue>,
     /// Milliseconds since 1970.
     pub(in crate::account) at_ms: u64,
     /// The message's own secret, from which later add-ons derive their keys.
@@ -120,6 +123,14 @@ pub(in crate::account) fn build(parts: &Build<'_>) -> Vec<u8> {
             } else if matches!(media.shape, Shape::Document { .. }) && media.caption.is_some() {
                 wrap(&mut message, |message, inner| message.document_with_caption_message = Some(inner));
             }
+        }
+        Body::Vote { .. } => {
+            secret = false;
+            message.poll_update_message = Some(PollUpdateMessage {
+                poll_creation_message_key: parts.target.clone(),
+                vote: parts.vote.clone(),
+                sender_timestamp_ms: at_ms,
+            });
         }
         Body::Revoke { .. } => {
             secret = false;

@@ -97,6 +97,13 @@ impl Account {
             }
             Number::Unknown => command.recipient.clone(),
         };
+        let vote = match &command.body {
+            Body::Vote { id, options } => match self.seal_vote(id, options, &with, turn)? {
+                Some(vote) => Some(vote),
+                None => return refused(SendError::UnknownMessage(id.clone())),
+            },
+            _ => None,
+        };
         if command.dry {
             return Ok(Some(Answer::Done));
         }
@@ -116,6 +123,7 @@ impl Account {
             quote: quote.as_ref(),
             mentions: &command.mentions,
             target,
+            vote,
             at_ms: turn.now.0,
             secret,
         });
@@ -141,7 +149,7 @@ impl Account {
     ) -> Result<Result<Option<MessageKey>, String>, Error> {
         let (id, unknown) = match body {
             Body::Reaction { target, .. } => (&target.id, Some(target.from_me)),
-            Body::Edit { id, .. } | Body::Revoke { id } => (id, None),
+            Body::Edit { id, .. } | Body::Revoke { id } | Body::Vote { id, .. } => (id, None),
             Body::Text(_)
             | Body::Location { .. }
             | Body::Contacts(_)
@@ -153,6 +161,7 @@ impl Account {
         let found = self.find_in(with, id, turn)?;
         let from_me = match (found, unknown) {
             (Some(message), Some(_)) => message.key.from_me,
+            (Some(message), None) if matches!(body, Body::Vote { .. }) => message.key.from_me,
             (Some(message), None) if message.key.from_me => true,
             (None, Some(given)) if !with.is_group() => given,
             _ => return Ok(Err(id.clone())),

@@ -74,6 +74,13 @@ pub enum Sending {
         /// More than one may be chosen.
         multiple: bool,
     },
+    /// A vote in a poll.
+    Vote {
+        /// Of the poll.
+        id: String,
+        /// The names chosen; none withdraws an earlier vote.
+        options: Vec<String>,
+    },
     /// A serialized `waE2E.Message`.
     Raw(Vec<u8>),
 }
@@ -183,7 +190,7 @@ impl World {
     }
 
     fn compose(
-        &self,
+        &mut self,
         phone: AccountId,
         to: &Jid,
         what: Sending,
@@ -241,6 +248,7 @@ impl World {
                     ..Default::default()
                 }));
             }
+            Sending::Vote { id, options } => message = self.vote(phone, to, &id, &options, now)?,
             Sending::Contacts(contacts) => self::contacts(&mut message, contacts)?,
             Sending::Poll { question, options, multiple } => {
                 if options.len() < 2 || options.len() > 12 {
