@@ -11,6 +11,7 @@ mod media;
 mod notices;
 mod pairing;
 mod payload;
+mod peer;
 mod prekeys;
 mod receipts;
 mod receive;

@@ -85,6 +85,10 @@ impl Account {
             participant: source.chat.jid.is_group().then(|| source.sender.bare()),
         };
         if turn.tx.messages().find(&key)?.is_some() {
+            // Sent again by somebody whom another way of getting it has overtaken: it may open a new session.
+            if incoming.encs.iter().any(|enc| enc.count.is_some()) {
+                self.open(&incoming, &source, turn)?;
+            }
             self.confirm(&incoming, &source, turn);
             return Ok(());
         }
@@ -240,14 +244,14 @@ impl Account {
         let internal = self.internal(&content, incoming, source, turn)?;
         if !internal && !incoming.peer && content::has_content(&content) {
             let content = self.in_plain(content.into_owned(), &source.chat, &source.sender, turn)?;
-            self.keep(content, incoming, source, key, turn)?;
+            self.keep_received(content, incoming, source, key, turn)?;
         }
         self.confirm(incoming, source, turn);
         Ok(())
     }
 
     /// Stores and reports a message.
-    fn keep(
+    fn keep_received(
         &self,
         content: Vec<u8>,
         incoming: &Incoming,
@@ -263,12 +267,7 @@ impl Account {
             progress: if key.from_me { Progress::Sent } else { Progress::Pending },
             key,
         };
-        if let Some(row) = turn.tx.messages().insert(&message)? {
-            turn.tx.search().put(row, content::text_of(&message.content).as_deref())?;
-            let reported = Reported { message: &message, chat: &source.chat, sender: &source.sender };
-            self.report(&reported, turn)?;
-        }
-        Ok(())
+        self.keep(&Reported { message: &message, chat: &source.chat, sender: &source.sender }, turn)
     }
 
     /// What the phone tells its companions: keys and history. `true` if the message was that and nothing else.
@@ -280,7 +279,7 @@ impl Account {
         source: &Source,
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
-        // Types 5, 6, 7, 16, 17, 22: history, key share, key request, data operations, mapping.
+        // History, key share, key request, data operations asked for and answered, mapping.
         const INTERNAL: [i32; 6] = [5, 6, 7, 16, 17, 22];
         let Ok(message) = proto::Message::decode(content) else { return Ok(false) };
         let Some(protocol) = message.protocol_message else { return Ok(false) };
@@ -290,6 +289,12 @@ impl Account {
         if !source.from_me {
             tracing::warn!("a stranger sent what only an own device may send");
             return Ok(true);
+        }
+        if let Some(answer) = &protocol.peer_data_operation_request_response_message {
+            // Only the phone has what companions ask for.
+            if source.sender.device() == 0 {
+                self.phone_answered(answer, turn)?;
+            }
         }
         for key in protocol.app_state_sync_key_share.iter().flat_map(|share| &share.keys) {
             if let Some(id) = key.key_id.as_ref().and_then(|id| id.key_id.as_deref()) {
@@ -349,9 +354,17 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<u8, Error> {
         let attempt = turn.tx.queue().count_failure(key, reason, turn.now)?;
-        if attempt == 1 && !incoming.peer {
-            let at = Millis::from_secs(incoming.t);
+        if incoming.peer {
+            return Ok(attempt);
+        }
+        let at = Millis::from_secs(incoming.t);
+        if attempt == 1 {
             self.report_undecryptable(key, &source.chat, &source.sender, reason, at, turn)?;
+        }
+        // The phone has it, unless nobody may have it twice; asked first, and once more when the sender has given up.
+        let once = incoming.unavailable.as_deref().is_some_and(|kind| kind.starts_with("view_once"));
+        if matches!(attempt, 1 | MAX_RETRIES) && !once {
+            self.ask_phone_for(key, at, turn)?;
         }
         Ok(attempt)
     }

@@ -14,6 +14,7 @@ mod link;
 mod media;
 mod messages;
 mod operate;
+mod peer;
 mod phone;
 mod phone_life;
 mod queue;

@@ -196,6 +196,7 @@ impl Account {
                     at: turn.now,
                     content: content.to_vec(),
                     stanza: None,
+                    peer: false,
                 };
                 Some(self.store_message(&row, jid, turn)?)
             }
@@ -247,7 +248,7 @@ impl Account {
 
 /// `3EB0` and 18 upper-case hex digits: SHA-256 over the time in seconds (u64, big-endian), `<own number>@c.us` and
 /// 16 random bytes, as web companions make them.
-fn message_id(own: &str, now: Millis, rng: &mut dyn CryptoRng) -> String {
+pub(in crate::account) fn message_id(own: &str, now: Millis, rng: &mut dyn CryptoRng) -> String {
     let mut random = [0; 16];
     rng.fill_bytes(&mut random);
     message_id_from(own, now, &random)

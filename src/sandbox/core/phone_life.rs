@@ -76,7 +76,7 @@ impl World {
         device.keys.pool.extend(fresh);
     }
 
-    fn says(&mut self, phone: DeviceRef, node: Node) {
+    pub(super) fn says(&mut self, phone: DeviceRef, node: Node) {
         self.outbox.push_back((phone, node));
     }
 
@@ -119,7 +119,9 @@ impl World {
             Ok((Some(decoded), bytes)) => {
                 account.phone.failures.remove(&(sender, message.id.clone()));
                 self.phone_thanks(phone, message, own);
-                if !message.peer {
+                if message.peer {
+                    self.phone_is_asked(sender, &message.id, decoded, now);
+                } else {
                     self.phone_keeps(phone, sender, message, decoded, bytes, now);
                 }
             }
@@ -292,7 +294,7 @@ impl World {
     }
 
     /// Encrypts for one device, starting a session where there is none.
-    fn phone_encrypts(
+    pub(super) fn phone_encrypts(
         &mut self,
         phone: AccountId,
         to: DeviceRef,
@@ -370,24 +372,10 @@ impl World {
             return;
         }
         let content = self.bootstrap_content(device, step, now);
-        let message = proto::Message { protocol_message: Some(Box::new(content)), ..Default::default() };
-        let bytes = message.encode_to_vec();
-        let id = self.random_hex(16);
-        let to = self.jid(device, Namespace::Lid);
-        let Some(enc) = self.phone_encrypts(device.account, device, bytes.clone(), now) else { return };
-        let meta = Node::new("meta").attr("appdata", "default");
-        let stanza = Outgoing {
-            peer: true,
-            direct: Some(enc),
-            extras: vec![meta],
-            ..Outgoing::text(id.clone(), to.clone())
-        };
-        let kept = Kept { to, message: bytes, peer: true, at: now };
-        self.account_mut(device.account).phone.keep_sent(&id, kept);
+        let Some(id) = self.phone_tells(device, content, now) else { return };
         if let Some(known) = self.device_mut(device) {
             known.bootstrap = Some(Bootstrap { step: step + 1, waiting: Some(id) });
         }
-        self.says(DeviceRef { account: device.account, device: 0 }, stanza.build());
         self.at(now + BOOTSTRAP_PATIENCE, Timer::Bootstrap { device, step: step + 1 });
     }
 

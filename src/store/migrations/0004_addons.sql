@@ -46,3 +46,6 @@ CREATE VIRTUAL TABLE message_text USING fts5 (text, tokenize = 'unicode61 remove
 CREATE TRIGGER message_text_removed AFTER DELETE ON message BEGIN
     DELETE FROM message_text WHERE rowid = old.id;
 END;
+
+-- 1: for the own phone only, and no message of any chat.
+ALTER TABLE outgoing ADD COLUMN peer INTEGER NOT NULL DEFAULT 0;
