@@ -94,6 +94,13 @@ fn context(message: &[u8]) -> Option<proto::MessageContextInfo> {
     proto::Message::decode(&*content).ok()?.message_context_info
 }
 
+/// Id of the album that a picture or film is a part of.
+pub(super) fn album(message: &[u8]) -> Option<String> {
+    let part = context(message)?.message_association?;
+    // MessageAssociation.AssociationType MEDIA_ALBUM
+    part.parent_message_key.filter(|_| part.association_type == Some(1))?.id
+}
+
 /// The poll in a message.
 fn poll(message: &proto::Message) -> Option<&proto::message::PollCreationMessage> {
     let forms = [

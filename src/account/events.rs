@@ -404,6 +404,9 @@ pub(super) fn incoming(posted: &Posted<'_>, public_url: &str) -> Value {
         });
         members.insert("media".into(), media);
     }
+    if let (Some(album), Some(members)) = (content::album(content), body.as_object_mut()) {
+        members.insert("album".into(), json!({ "id": album }));
+    }
     body
 }
 
