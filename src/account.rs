@@ -14,11 +14,14 @@ mod prekeys;
 mod receipts;
 mod receive;
 mod send;
+mod timer;
 
 pub use crate::stanza::ChatState;
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use media::Attachment;
+
+use std::time::Duration;
 
 use crate::{clock::Millis, store::access::IdempotencyKey, wire::Jid};
 
@@ -170,6 +173,18 @@ pub enum Body {
     },
     /// A file that was encrypted and uploaded.
     Media(Box<Media>),
+    /// Another message, said again. Its file, if it has one, is not uploaded anew.
+    Forward {
+        /// Its id, in whatever chat.
+        id: String,
+    },
+    /// Shows a message at the top of its chat, or takes it from there.
+    Pin {
+        /// Its id, of whoever's.
+        id: String,
+        /// For so long; `None`: not any more.
+        lasting: Option<Duration>,
+    },
 }
 
 /// How a file is shown.
@@ -297,6 +312,9 @@ pub enum SendError {
     /// `reply_to` names nothing in this chat.
     #[error("no such message in this chat")]
     UnknownMessage(String),
+    /// The message cannot be forwarded; why, in words for the caller.
+    #[error("the message cannot be forwarded")]
+    NotForwardable(&'static str),
     /// The recipient as given.
     #[error("the recipient is not on WhatsApp")]
     NotOnWhatsapp(String),

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod fields;
 mod finish;
+mod forward;
 mod health;
 mod instance;
 mod kinds;
@@ -107,6 +108,8 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/send-location", post(kinds::location))
         .route("/send-contact", post(kinds::contact))
         .route("/send-poll", post(kinds::poll))
+        .route("/forward", post(forward::forward))
+        .route("/messages/{id}/pin", post(forward::pin))
         // Its forms carry files; it bounds both forms of a request itself, above what the framework would let through.
         .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
         .route("/messages/{id}/media", get(media::file))

@@ -18,6 +18,7 @@ pub mod queue;
 pub mod settings;
 pub mod signal;
 pub mod sync;
+pub mod timers;
 pub mod tokens;
 mod writer;
 

@@ -3,6 +3,7 @@
 
 mod build;
 mod class;
+mod context;
 
 use prost::Message as _;
 
@@ -10,6 +11,7 @@ use crate::proto;
 
 pub(super) use build::{Build, Quote, build};
 pub(super) use class::{Class, Kind, class, kind};
+pub(super) use context::{Timer, context_of, forward, timed};
 
 /// Wrappers nest; clients stop at about this depth.
 const MAX_DEPTH: usize = 8;

@@ -263,6 +263,7 @@ impl Account {
             key,
         };
         if turn.tx.messages().insert(&message)?.is_some() {
+            self.learn_timer(content, &source.chat, &source.sender, message.at, turn)?;
             let reported = Reported { message: &message, chat: &source.chat, sender: &source.sender };
             self.report(&reported, turn)?;
         }

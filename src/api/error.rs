@@ -24,6 +24,8 @@ pub(super) enum ApiError {
     NotFound,
     QrNotAvailable(Status),
     MessageNotFound(String),
+    /// Why not.
+    NotForwardable(&'static str),
     MethodNotAllowed,
     IdempotencyConflict,
     PayloadTooLarge,
@@ -80,6 +82,12 @@ impl ApiError {
                 "MESSAGE_NOT_FOUND",
                 "The message is not known in this chat.",
                 json!({ "message_id": id }),
+            ),
+            Self::NotForwardable(why) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "VALIDATION_ERROR",
+                "The given data was invalid.",
+                json!({ "message_id": [why] }),
             ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -195,6 +203,7 @@ impl From<SendError> for ApiError {
         match error {
             SendError::NotConnected(status) => Self::NotConnected(status),
             SendError::UnknownMessage(id) => Self::MessageNotFound(id),
+            SendError::NotForwardable(why) => Self::NotForwardable(why),
             SendError::NotOnWhatsapp(recipient) => Self::NotOnWhatsapp(recipient),
             SendError::IdempotencyConflict => Self::IdempotencyConflict,
             SendError::Refused { code, replayed, .. } => Self::SendFailed { code, replayed },

@@ -263,7 +263,11 @@ pub(super) async fn revoke<I: Instance>(
 }
 
 /// A text that must be there.
-fn required(members: &Map<String, Value>, names: &[&'static str], faults: &mut Faults) -> Option<String> {
+pub(super) fn required(
+    members: &Map<String, Value>,
+    names: &[&'static str],
+    faults: &mut Faults,
+) -> Option<String> {
     let field = names.first().copied().unwrap_or_default();
     let text = fields::text(members, names, faults);
     match text {

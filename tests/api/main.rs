@@ -10,5 +10,6 @@ mod kinds;
 mod limit;
 mod link;
 mod media;
+mod more;
 mod routing;
 mod sending;

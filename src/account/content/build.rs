@@ -8,8 +8,9 @@ use crate::{
         ContextInfo, Message, MessageContextInfo, MessageKey,
         message::{
             AudioMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage,
-            FutureProofMessage, ImageMessage, LocationMessage, PollCreationMessage, ProtocolMessage,
-            ReactionMessage, StickerMessage, VideoMessage, poll_creation_message::Option as PollOption,
+            FutureProofMessage, ImageMessage, LocationMessage, PinInChatMessage, PollCreationMessage,
+            ProtocolMessage, ReactionMessage, StickerMessage, VideoMessage,
+            poll_creation_message::Option as PollOption,
         },
     },
     wire::Jid,
@@ -18,6 +19,9 @@ use crate::{
 /// `ProtocolMessage.Type`: REVOKE and MESSAGE_EDIT.
 const REVOKE: i32 = 0;
 const EDIT: i32 = 14;
+/// `PinInChatMessage.Type`.
+const PIN: i32 = 1;
+const UNPIN: i32 = 2;
 
 /// What is quoted by a reply.
 pub(in crate::account) struct Quote<'a> {
@@ -121,6 +125,21 @@ pub(in crate::account) fn build(parts: &Build<'_>) -> Vec<u8> {
                 wrap(&mut message, |message, inner| message.document_with_caption_message = Some(inner));
             }
         }
+        Body::Pin { lasting, .. } => {
+            secret = false;
+            message.pin_in_chat_message = Some(PinInChatMessage {
+                key: parts.target.clone(),
+                r#type: Some(if lasting.is_some() { PIN } else { UNPIN }),
+                sender_timestamp_ms: at_ms,
+            });
+            let seconds = lasting.map_or(0, |lasting| u32::try_from(lasting.as_secs()).unwrap_or(u32::MAX));
+            message.message_context_info = Some(MessageContextInfo {
+                message_add_on_duration_in_secs: Some(seconds),
+                ..Default::default()
+            });
+        }
+        // Made of the other message's own bytes; see `forward`.
+        Body::Forward { .. } => {}
         Body::Revoke { .. } => {
             secret = false;
             message.protocol_message = Some(Box::new(ProtocolMessage {

@@ -113,6 +113,20 @@ pub(in crate::account) enum Kind {
         /// As its sender sees it.
         key: proto::MessageKey,
     },
+    /// An earlier message is shown at the top of the chat.
+    Pin {
+        /// As its sender sees it.
+        key: proto::MessageKey,
+        /// For so many seconds.
+        seconds: Option<u32>,
+    },
+    /// And is there no more.
+    Unpin {
+        /// As its sender sees it.
+        key: proto::MessageKey,
+    },
+    /// How long messages of the chat stay from now on.
+    Timer,
 }
 
 /// What an unwrapped message does.
@@ -125,7 +139,15 @@ pub(in crate::account) fn kind(content: &[u8]) -> Kind {
             at_ms: reaction.sender_timestamp_ms,
         };
     }
+    if let Some(pin) = message.pin_in_chat_message {
+        let key = pin.key.unwrap_or_default();
+        let seconds = message.message_context_info.and_then(|own| own.message_add_on_duration_in_secs);
+        return if pin.r#type == Some(2) { Kind::Unpin { key } } else { Kind::Pin { key, seconds } };
+    }
     let Some(protocol) = message.protocol_message else { return Kind::Said };
+    if protocol.r#type == Some(3) {
+        return Kind::Timer;
+    }
     let Some(key) = protocol.key else { return Kind::Said };
     match (protocol.r#type, protocol.edited_message) {
         (Some(14), Some(edited)) => Kind::Edit { key, content: edited.encode_to_vec() },

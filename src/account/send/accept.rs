@@ -86,6 +86,13 @@ impl Account {
             Ok(target) => target,
             Err(id) => return refused(SendError::UnknownMessage(id)),
         };
+        let forwarded = match &command.body {
+            Body::Forward { id } => match turn.tx.messages().find_anywhere(id)? {
+                Some(message) => Some(message),
+                None => return refused(SendError::UnknownMessage(id.clone())),
+            },
+            _ => None,
+        };
         let recipient = match known {
             // Groups come with sender keys; an instance that knows none is in none.
             Number::Registered(jid) if !jid.is_user() => return refused(SendError::NotOnWhatsapp(given)),
@@ -97,11 +104,15 @@ impl Account {
             }
             Number::Unknown => command.recipient.clone(),
         };
+        let mut secret = [0; 32];
+        turn.rng.fill_bytes(&mut secret);
+        let forwarded = forwarded.map(|other| content::forward(&other.content, other.key.from_me, secret));
+        if let Some(Err(why)) = forwarded {
+            return refused(SendError::NotForwardable(why));
+        }
         if command.dry {
             return Ok(Some(Answer::Done));
         }
-        let mut secret = [0; 32];
-        turn.rng.fill_bytes(&mut secret);
         let quote = match &quoted {
             None => None,
             Some(message) => {
@@ -111,14 +122,18 @@ impl Account {
                 Some(Quote { id: message.key.wa_id.clone(), author, content: &message.content })
             }
         };
-        let content = content::build(&Build {
-            body: &command.body,
-            quote: quote.as_ref(),
-            mentions: &command.mentions,
-            target,
-            at_ms: turn.now.0,
-            secret,
-        });
+        let content = match forwarded {
+            Some(Ok(forwarded)) => forwarded,
+            _ => content::build(&Build {
+                body: &command.body,
+                quote: quote.as_ref(),
+                mentions: &command.mentions,
+                target,
+                at_ms: turn.now.0,
+                secret,
+            }),
+        };
+        let content = content::timed(content, self.timer_for(&with, turn)?);
         let sent = self.enqueue(&recipient, &content, &command, turn)?;
         if !command.respond_async {
             self.waiting.entry(sent.message_id.clone()).or_default().push(ticket);
@@ -142,10 +157,12 @@ impl Account {
         let (id, unknown) = match body {
             Body::Reaction { target, .. } => (&target.id, Some(target.from_me)),
             Body::Edit { id, .. } | Body::Revoke { id } => (id, None),
+            Body::Pin { id, .. } => return self.pin_target(id, with, turn),
             Body::Text(_)
             | Body::Location { .. }
             | Body::Contacts(_)
             | Body::Poll { .. }
+            | Body::Forward { .. }
             | Body::Media(_) => {
                 return Ok(Ok(None));
             }
@@ -162,6 +179,23 @@ impl Account {
             from_me: Some(from_me),
             id: Some(id.clone()),
             participant: None,
+        })))
+    }
+
+    /// A pin is about a message that both ends have, of whoever's.
+    fn pin_target(
+        &self,
+        id: &str,
+        with: &Jid,
+        turn: &Turn<'_>,
+    ) -> Result<Result<Option<MessageKey>, String>, Error> {
+        let Some(message) = self.find_in(with, id, turn)? else { return Ok(Err(id.to_owned())) };
+        let author = message.key.participant.filter(|_| !message.key.from_me);
+        Ok(Ok(Some(MessageKey {
+            remote_jid: Some(turn.tx.people().signal_address(&with.bare())?.to_wire()),
+            from_me: Some(message.key.from_me),
+            id: Some(id.to_owned()),
+            participant: author.map(|author| author.bare().to_wire()),
         })))
     }
 

@@ -21,6 +21,7 @@ use crate::{
 
 /// ProtocolMessage types (protocol 02, 14).
 const REVOKE: i32 = 0;
+const EPHEMERAL_SETTING: i32 = 3;
 const MESSAGE_EDIT: i32 = 14;
 
 /// What a phone is to send.
@@ -73,6 +74,11 @@ pub enum Sending {
         options: Vec<String>,
         /// More than one may be chosen.
         multiple: bool,
+    },
+    /// How long messages of the chat stay from now on.
+    Timer {
+        /// 0: they stay.
+        seconds: u32,
     },
     /// A serialized `waE2E.Message`.
     Raw(Vec<u8>),
@@ -226,6 +232,14 @@ impl World {
                 message.protocol_message = Some(Box::new(ProtocolMessage {
                     key: Some(self.own_key(phone, to, &id)?),
                     r#type: Some(REVOKE),
+                    ..Default::default()
+                }));
+            }
+            Sending::Timer { seconds } => {
+                message.protocol_message = Some(Box::new(ProtocolMessage {
+                    r#type: Some(EPHEMERAL_SETTING),
+                    ephemeral_expiration: Some(seconds),
+                    ephemeral_setting_timestamp: i64::try_from(now.secs()).ok(),
                     ..Default::default()
                 }));
             }

@@ -1,0 +1,67 @@
+//! Sends about messages that are there already, and what ends by itself: what each route takes, and what it refuses.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wazap::account::{Body, SendError};
+
+use crate::harness::{Story, error};
+
+const TO: &str = "5511999999999";
+
+async fn sent(path: &str, body: Value) -> (Value, Option<Body>) {
+    let story = Story::new();
+    let answer = story.call("POST", path, &body.to_string()).await;
+    let said = story.instance.asked(|asked| asked.sends.pop()).map(|send| send.body);
+    (answer.json(), said)
+}
+
+async fn refused(path: &str, body: Value) -> Value {
+    let story = Story::new();
+    let answer = story.call("POST", path, &body.to_string()).await;
+    assert_eq!(answer.error(), error(422, "VALIDATION_ERROR"), "{path} {body}");
+    assert!(story.instance.asked(|asked| asked.sends.is_empty() && asked.shown.is_empty()));
+    answer.details()
+}
+
+#[tokio::test]
+async fn a_forward_names_its_message() {
+    let (answer, body) = sent("/forward", json!({ "to": TO, "message_id": "3EB0AA" })).await;
+    assert_eq!(answer["message"], "Message forwarded successfully");
+    assert_eq!(body, Some(Body::Forward { id: "3EB0AA".into() }));
+    let details = refused("/forward", json!({})).await;
+    assert_eq!(details.as_object().unwrap().keys().collect::<Vec<_>>(), ["to", "message_id"]);
+    let story = Story::new();
+    story.instance.answers(Err(SendError::NotForwardable("No.")));
+    let answer =
+        story.call("POST", "/forward", &json!({ "to": TO, "message_id": "3EB0AA" }).to_string()).await;
+    assert_eq!(answer.error(), error(422, "VALIDATION_ERROR"));
+    assert_eq!(answer.details(), json!({ "message_id": ["No."] }));
+    story.instance.answers(Err(SendError::UnknownMessage("3EB0AA".into())));
+    let answer =
+        story.call("POST", "/forward", &json!({ "to": TO, "message_id": "3EB0AA" }).to_string()).await;
+    assert_eq!(answer.error(), error(404, "MESSAGE_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn a_pin_holds_a_day_a_week_or_thirty_days() {
+    for (given, lasting) in [(json!(null), 604_800), (json!(86_400), 86_400), (json!(2_592_000), 2_592_000)] {
+        let (answer, body) =
+            sent("/messages/3EB0AA/pin", json!({ "to": TO, "value": true, "seconds": given })).await;
+        assert_eq!(answer["message"], "Message pinned successfully");
+        let lasting = Some(Duration::from_secs(lasting));
+        assert_eq!(body, Some(Body::Pin { id: "3EB0AA".into(), lasting }));
+    }
+    let (answer, body) = sent("/messages/3EB0AA/pin", json!({ "to": TO, "value": false })).await;
+    assert_eq!(answer["message"], "Message unpinned successfully");
+    assert_eq!(body, Some(Body::Pin { id: "3EB0AA".into(), lasting: None }));
+    for (field, body) in [
+        ("to", json!({ "value": true })),
+        ("value", json!({ "to": TO })),
+        ("value", json!({ "to": TO, "value": "yes" })),
+        ("seconds", json!({ "to": TO, "value": true, "seconds": 3600 })),
+        ("seconds", json!({ "to": TO, "value": true, "seconds": "86400" })),
+    ] {
+        assert!(refused("/messages/3EB0AA/pin", body).await[field].is_array(), "{field}");
+    }
+}
