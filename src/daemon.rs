@@ -56,6 +56,8 @@ pub enum Shown {
         chat: Recipient,
         /// What.
         state: ChatState,
+        /// Then it ends by itself.
+        lasting: Option<Duration>,
     },
     /// Online or not.
     Presence {
@@ -122,7 +124,7 @@ impl Handle {
     pub async fn show(&self, what: Shown) -> Result<(), SendError> {
         let command = match what {
             Shown::Read { chat, ids } => Command::MarkRead { chat, ids },
-            Shown::ChatState { chat, state } => Command::ChatState { chat, state },
+            Shown::ChatState { chat, state, lasting } => Command::ChatState { chat, state, lasting },
             Shown::Presence { available } => Command::Presence { available },
         };
         match self.ask(command).await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pair::{ALICE, ECHO, OWN, Pair};
 use serde_json::{Value, json};
 use wazap::{
-    account::{Body, Command, Recipient, SendError, SendMessage},
+    account::{Body, ChatState, Command, Recipient, SendError, SendMessage},
     sandbox::Sending,
 };
 
@@ -202,6 +202,38 @@ fn a_message_teaches_the_timer_but_an_older_word_does_not_undo_a_later_one() {
     pair.lab.send(ALICE, OWN, Sending::Timer { seconds: 0 }, pair.now).unwrap();
     pair.drive();
     assert_eq!(pair.events_of("chat.updated").len(), 3);
+}
+
+#[test]
+fn typing_ends_by_itself_unless_something_else_is_shown() {
+    let mut pair = Pair::linked(67);
+    pair.send(ALICE, "hi");
+    let states = |pair: &Pair| {
+        let shown = pair.written.iter().filter(|node| node.tag == "chatstate");
+        shown.map(|node| node.children().first().unwrap().tag.to_string()).collect::<Vec<_>>()
+    };
+    let show = |pair: &mut Pair, state, seconds: Option<u64>| {
+        let chat = Recipient::Number(ALICE.to_owned());
+        let lasting = seconds.map(Duration::from_secs);
+        pair.ask(Command::ChatState { chat, state, lasting });
+        pair.drive();
+    };
+    show(&mut pair, ChatState::Typing, Some(5));
+    pair.pass(Duration::from_millis(4_900));
+    assert_eq!(states(&pair), ["composing"]);
+    pair.pass(Duration::from_millis(100));
+    assert_eq!(states(&pair), ["composing", "paused"]);
+    // Shown again without an end, it has none.
+    show(&mut pair, ChatState::Typing, Some(5));
+    show(&mut pair, ChatState::Recording, None);
+    pair.pass(Duration::from_secs(15));
+    assert_eq!(states(&pair).len(), 4);
+    // A connection that is lost takes it along.
+    show(&mut pair, ChatState::Typing, Some(30));
+    pair.cut();
+    pair.pass(Duration::from_secs(60));
+    assert_eq!(states(&pair).len(), 5);
+    pair.assert_well_behaved();
 }
 
 fn raw_image(view_once: bool) -> Vec<u8> {

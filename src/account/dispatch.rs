@@ -1,6 +1,6 @@
 //! One door in, one door out: inputs become method calls here, and what they decide is collected in a [`Turn`].
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use rand::CryptoRng;
 use uuid::Uuid;
@@ -62,6 +62,8 @@ pub enum Command {
         chat: Recipient,
         /// What.
         state: ChatState,
+        /// Then the account pauses by itself.
+        lasting: Option<Duration>,
     },
     /// Where do media go?
     MediaHosts {
@@ -268,8 +270,8 @@ impl Account {
                 turn.effects.push(Effect::Answer(ticket, answer));
                 Ok(())
             }
-            Input::Command(ticket, Command::ChatState { chat, state }) => {
-                let answer = self.show_chat_state(chat, state, turn)?;
+            Input::Command(ticket, Command::ChatState { chat, state, lasting }) => {
+                let answer = self.show_chat_state(chat, state, lasting, turn)?;
                 turn.effects.push(Effect::Answer(ticket, answer));
                 Ok(())
             }

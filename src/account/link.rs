@@ -352,6 +352,8 @@ impl Account {
             conn.asked_bundles.clear();
             conn.asked_numbers.clear();
         }
+        self.end_chat_states(turn);
+        let Some(conn) = &mut self.conn else { return Ok(()) };
         if conn.phase == Phase::Draining {
             Self::nudge_drain(conn, turn);
         }

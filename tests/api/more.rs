@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wazap::account::{Body, SendError};
+use wazap::{
+    account::{Body, ChatState, Recipient, SendError},
+    daemon::Shown,
+};
 
 use crate::harness::{Story, error};
 
@@ -63,5 +66,22 @@ async fn a_pin_holds_a_day_a_week_or_thirty_days() {
         ("seconds", json!({ "to": TO, "value": true, "seconds": "86400" })),
     ] {
         assert!(refused("/messages/3EB0AA/pin", body).await[field].is_array(), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_chat_state_may_end_by_itself_within_a_minute() {
+    let story = Story::new();
+    for (seconds, lasting) in [(json!(1), Some(1)), (json!(60), Some(60)), (json!(null), None)] {
+        let body = json!({ "to": TO, "state": "typing", "seconds": seconds });
+        assert_eq!(story.call("POST", "/send-presence", &body.to_string()).await.status, 200);
+        let chat = Recipient::Number(TO.into());
+        let lasting = lasting.map(Duration::from_secs);
+        let shown = Shown::ChatState { chat, state: ChatState::Typing, lasting };
+        assert_eq!(story.instance.asked(|asked| asked.shown.pop()), Some(shown));
+    }
+    for seconds in [json!(0), json!(61), json!("5"), json!(1.5), json!(-1)] {
+        let body = json!({ "to": TO, "state": "typing", "seconds": seconds });
+        assert!(refused("/send-presence", body).await["seconds"].is_array(), "{seconds}");
     }
 }
