@@ -13,6 +13,7 @@ mod payload;
 mod prekeys;
 mod receipts;
 mod receive;
+mod schedule;
 mod send;
 mod timer;
 
@@ -22,6 +23,8 @@ pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Se
 pub use media::Attachment;
 
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::{clock::Millis, store::access::IdempotencyKey, wire::Jid};
 
@@ -187,6 +190,24 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// What it is, in a word.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Location { .. } => "location",
+            Self::Contacts(_) => "contact",
+            Self::Poll { .. } => "poll",
+            Self::Reaction { .. } => "reaction",
+            Self::Edit { .. } => "edit",
+            Self::Revoke { .. } => "delete",
+            Self::Media(_) => "media",
+            Self::Forward { .. } => "forward",
+            Self::Pin { .. } => "pin",
+        }
+    }
+}
+
 /// How a file is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -286,8 +307,36 @@ pub struct SendMessage {
     pub idempotency: Option<IdempotencyKey>,
     /// `Prefer: respond-async`: answered as soon as the row is stored.
     pub respond_async: bool,
+    /// When it is to leave; `None`: now.
+    pub send_at: Option<Millis>,
     /// Only say whether it would be taken; nothing is stored. What costs a download is checked so first.
     pub dry: bool,
+}
+
+/// Many sends of one request.
+#[derive(Clone, Debug)]
+pub struct SendBatch {
+    /// Each with its place in the request, and the caller's own word for what it is.
+    pub sends: Vec<(u32, &'static str, SendMessage)>,
+    /// What was refused before: place, and the refusal as `explain` would word it.
+    pub rejected: Vec<(u32, Value)>,
+    /// How a refusal is worded to the caller.
+    pub explain: fn(SendError) -> Value,
+    /// Between two sends.
+    pub pace: Duration,
+    /// When the first is to leave; `None`: now.
+    pub send_at: Option<Millis>,
+    /// The caller's own key for a safe retry.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// An accepted batch; what became of each of its sends is in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batched {
+    /// Names it.
+    pub id: String,
+    /// The key was seen before; nothing was stored now.
+    pub replayed: bool,
 }
 
 /// An accepted send.
@@ -299,6 +348,8 @@ pub struct Sent {
     pub timestamp: Millis,
     /// To be answered 202.
     pub queued: bool,
+    /// It waits for this time.
+    pub scheduled_at: Option<Millis>,
     /// The key was seen before; nothing was sent now.
     pub replayed: bool,
 }
@@ -318,6 +369,9 @@ pub enum SendError {
     /// The recipient as given.
     #[error("the recipient is not on WhatsApp")]
     NotOnWhatsapp(String),
+    /// As many sends wait for their time as may.
+    #[error("too many sends wait for their time")]
+    QueueFull,
     /// The key was used with another body.
     #[error("the idempotency key was used with another body")]
     IdempotencyConflict,

@@ -5,6 +5,7 @@
 //! [`body::Object`] 400 and 413, the handler 422, the instance the rest.
 
 mod auth;
+mod batch;
 mod body;
 mod error;
 mod events;
@@ -22,6 +23,7 @@ mod page;
 mod qr;
 mod recipient;
 mod reply;
+mod schedule;
 mod send;
 mod server;
 
@@ -110,6 +112,10 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/send-poll", post(kinds::poll))
         .route("/forward", post(forward::forward))
         .route("/messages/{id}/pin", post(forward::pin))
+        .route("/scheduled", get(schedule::list))
+        .route("/scheduled/{id}", get(schedule::show).delete(schedule::cancel))
+        .route("/send-batch", post(batch::send))
+        .route("/batches/{id}", get(batch::show).delete(batch::cancel))
         // Its forms carry files; it bounds both forms of a request itself, above what the framework would let through.
         .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
         .route("/messages/{id}/media", get(media::file))

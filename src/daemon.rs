@@ -14,7 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    account::{Answer, ChatState, Command, Link, Recipient, SendError, SendMessage, Sent, Settings, Status},
+    account::{
+        Answer, Batched, ChatState, Command, Link, Recipient, SendBatch, SendError, SendMessage, Sent,
+        Settings, Status,
+    },
     net,
     stanza::MediaConn,
     store::{Error, Store},
@@ -140,6 +143,14 @@ impl Handle {
         self.pass(SendMessage { dry: false, ..command }).await?.ok_or(SendError::Internal)
     }
 
+    /// Stores many sends; they leave one after the other.
+    pub async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {
+        match self.ask(Command::SendBatch(Box::new(batch))).await {
+            Some((Answer::Batch(outcome), _)) => outcome,
+            _ => Err(SendError::Internal),
+        }
+    }
+
     /// Whether a send would be taken; the answer of an earlier one with the same key, if there was one.
     async fn would_take(&self, command: SendMessage) -> Result<Option<Sent>, SendError> {
         self.pass(SendMessage { dry: true, ..command }).await
@@ -157,7 +168,11 @@ impl Handle {
                 Some((Answer::Send(Ok(sent)), settles)) => {
                     return Self::acknowledged(sent, settles).await.map(Some);
                 }
-                None | Some((Answer::Done | Answer::MediaHosts(_) | Answer::Reuploaded(_), _)) => {
+                None
+                | Some((
+                    Answer::Done | Answer::MediaHosts(_) | Answer::Reuploaded(_) | Answer::Batch(_),
+                    _,
+                )) => {
                     return Err(SendError::Internal);
                 }
                 Some((Answer::Later(status), _)) => {

@@ -15,6 +15,7 @@ pub mod messages;
 mod migrate;
 pub mod people;
 pub mod queue;
+pub mod schedule;
 pub mod settings;
 pub mod signal;
 pub mod sync;

@@ -23,6 +23,7 @@ fn command(to: &str, body: Body) -> Command {
         reply_to: None,
         idempotency: None,
         respond_async: true,
+        send_at: None,
         dry: false,
     })
 }

@@ -24,6 +24,12 @@ pub(super) enum ApiError {
     NotFound,
     QrNotAvailable(Status),
     MessageNotFound(String),
+    /// As many sends wait for their time as may.
+    QueueFull,
+    /// It has left already.
+    AlreadySent(String),
+    /// No batch has that id.
+    BatchNotFound(String),
     /// Why not.
     NotForwardable(&'static str),
     MethodNotAllowed,
@@ -82,6 +88,24 @@ impl ApiError {
                 "MESSAGE_NOT_FOUND",
                 "The message is not known in this chat.",
                 json!({ "message_id": id }),
+            ),
+            Self::QueueFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "QUEUE_FULL",
+                "As many messages wait for their time as may; try again later.",
+                none(),
+            ),
+            Self::AlreadySent(id) => (
+                StatusCode::CONFLICT,
+                "ALREADY_SENT",
+                "The message has left already.",
+                json!({ "message_id": id }),
+            ),
+            Self::BatchNotFound(id) => (
+                StatusCode::NOT_FOUND,
+                "BATCH_NOT_FOUND",
+                "There is no such batch.",
+                json!({ "batch_id": id }),
             ),
             Self::NotForwardable(why) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -177,6 +201,14 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// The member `error` of its answer.
+    pub(super) fn explained(self) -> (StatusCode, Value) {
+        let (status, code, message, details) = self.row();
+        (status, json!({ "code": code, "message": message, "details": details }))
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let extra = match &self {
@@ -187,11 +219,8 @@ impl IntoResponse for ApiError {
             Self::SendFailed { replayed: true, .. } => Some(reply::REPLAYED),
             _ => None,
         };
-        let (status, code, message, details) = self.row();
-        let body = json!({
-            "success": false,
-            "error": { "code": code, "message": message, "details": details },
-        });
+        let (status, error) = self.explained();
+        let body = json!({ "success": false, "error": error });
         let mut response = reply::json(status, &body);
         response.headers_mut().extend(extra);
         response
@@ -203,6 +232,7 @@ impl From<SendError> for ApiError {
         match error {
             SendError::NotConnected(status) => Self::NotConnected(status),
             SendError::UnknownMessage(id) => Self::MessageNotFound(id),
+            SendError::QueueFull => Self::QueueFull,
             SendError::NotForwardable(why) => Self::NotForwardable(why),
             SendError::NotOnWhatsapp(recipient) => Self::NotOnWhatsapp(recipient),
             SendError::IdempotencyConflict => Self::IdempotencyConflict,

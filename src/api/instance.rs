@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use crate::{
-    account::{Link, SendError, SendMessage, Sent},
+    account::{Batched, Link, SendBatch, SendError, SendMessage, Sent},
     daemon::{
         Shown,
         media::{Desk, FileError, Scratch, SendMedia, Stored},
@@ -29,6 +29,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn show(&self, what: Shown) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Stores, sends, and waits as the contract says.
     fn send_message(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
+    /// Stores many sends; they leave one after the other.
+    fn send_batch(&self, batch: SendBatch) -> impl Future<Output = Result<Batched, SendError>> + Send;
 }
 
 impl Instance for Desk {
@@ -62,5 +64,9 @@ impl Instance for Desk {
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
         self.handle().send_message(command).await
+    }
+
+    async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {
+        self.handle().send_batch(batch).await
     }
 }

@@ -35,7 +35,7 @@ impl Progress {
         }
     }
 
-    fn from_code(code: u8) -> Self {
+    pub(super) fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Pending,
             2 => Self::Sent,

@@ -12,4 +12,5 @@ mod link;
 mod media;
 mod more;
 mod routing;
+mod schedule;
 mod sending;

@@ -22,6 +22,15 @@ use crate::{
     wire::Jid,
 };
 
+/// How a send came.
+#[derive(Clone, Copy)]
+pub(in crate::account) enum Way<'a> {
+    /// By itself; somebody waits for the answer.
+    Asked(Ticket),
+    /// As one of many: nothing waits for a number's look-up.
+    Batch { id: &'a str, position: u32, kind: &'a str },
+}
+
 impl Account {
     pub(in crate::account) fn send_message(
         &mut self,
@@ -29,7 +38,7 @@ impl Account {
         command: SendMessage,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let answer = match self.accept(ticket, command, turn)? {
+        let answer = match self.accept(Way::Asked(ticket), command, turn)? {
             Some(answer) => answer,
             // Parked until its number is looked up.
             None => return Ok(()),
@@ -46,22 +55,25 @@ impl Account {
         Ok(())
     }
 
-    fn accept(
+    pub(in crate::account) fn accept(
         &mut self,
-        ticket: Ticket,
+        way: Way<'_>,
         mut command: SendMessage,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Answer>, Error> {
-        if let Some(answer) = self.replay(ticket, &command, turn)? {
+        if let Way::Asked(ticket) = way
+            && let Some(answer) = self.replay(ticket, &command, turn)?
+        {
             return Ok(Some(answer));
         }
         let refused = |error| Ok(Some(Answer::Send(Err(error))));
         let status = self.link.status;
         let trying = status == Status::Offline || (status == Status::Pending && self.link.paired);
-        if status != Status::Connected && !trying {
+        let later = command.send_at.is_some() && self.link.paired;
+        if status != Status::Connected && !trying && !later {
             return refused(SendError::NotConnected(status));
         }
-        if trying && !command.respond_async {
+        if trying && !command.respond_async && !later {
             return Ok(Some(Answer::Later(status)));
         }
         let given = command.recipient.to_row();
@@ -98,11 +110,13 @@ impl Account {
             Number::Registered(jid) if !jid.is_user() => return refused(SendError::NotOnWhatsapp(given)),
             Number::Registered(jid) => Recipient::Jid(jid),
             Number::NotRegistered => return refused(SendError::NotOnWhatsapp(given)),
-            Number::Unknown if self.can_send() => {
-                self.look_up(ticket, command, turn);
-                return Ok(None);
-            }
-            Number::Unknown => command.recipient.clone(),
+            Number::Unknown => match way {
+                Way::Asked(ticket) if self.can_send() => {
+                    self.look_up(ticket, command, turn);
+                    return Ok(None);
+                }
+                _ => command.recipient.clone(),
+            },
         };
         let mut secret = [0; 32];
         turn.rng.fill_bytes(&mut secret);
@@ -129,13 +143,16 @@ impl Account {
                 quote: quote.as_ref(),
                 mentions: &command.mentions,
                 target,
-                at_ms: turn.now.0,
+                at_ms: command.send_at.unwrap_or(turn.now).0,
                 secret,
             }),
         };
+        if let Some(due) = command.send_at {
+            return Ok(Some(Answer::Send(self.schedule(way, &recipient, &content, &command, due, turn)?)));
+        }
         let content = content::timed(content, self.timer_for(&with, turn)?);
         let sent = self.enqueue(&recipient, &content, &command, turn)?;
-        if !command.respond_async {
+        if let (Way::Asked(ticket), false) = (way, command.respond_async) {
             self.waiting.entry(sent.message_id.clone()).or_default().push(ticket);
         }
         Ok(Some(Answer::Send(Ok(sent))))
@@ -229,7 +246,13 @@ impl Account {
         if let Some(key) = &command.idempotency {
             turn.tx.idempotency().bind(key, &id, command.respond_async, turn.now)?;
         }
-        Ok(Sent { message_id: id, timestamp: turn.now, queued: command.respond_async, replayed: false })
+        Ok(Sent {
+            message_id: id,
+            timestamp: turn.now,
+            queued: command.respond_async,
+            scheduled_at: None,
+            replayed: false,
+        })
     }
 
     /// The answer that the same key got before.
@@ -246,6 +269,7 @@ impl Account {
         }
         let message = turn.tx.messages().find_own(&bound.message_id)?;
         let queued = turn.tx.queue().find(&bound.message_id)?.is_some();
+        let scheduled_at = turn.tx.schedule().find(&bound.message_id)?.map(|scheduled| scheduled.due);
         let failed = match &message {
             Some(message) => message.progress == Progress::Failed,
             None => !queued,
@@ -265,6 +289,7 @@ impl Account {
             message_id: bound.message_id,
             timestamp: bound.at,
             queued: bound.queued,
+            scheduled_at,
             replayed: true,
         }))))
     }
@@ -272,7 +297,7 @@ impl Account {
 
 /// `3EB0` and 18 upper-case hex digits: SHA-256 over the time in seconds (u64, big-endian), `<own number>@c.us` and
 /// 16 random bytes, as web companions make them.
-fn message_id(own: &str, now: Millis, rng: &mut dyn CryptoRng) -> String {
+pub(in crate::account) fn message_id(own: &str, now: Millis, rng: &mut dyn CryptoRng) -> String {
     let mut random = [0; 16];
     rng.fill_bytes(&mut random);
     message_id_from(own, now, &random)

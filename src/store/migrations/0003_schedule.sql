@@ -31,4 +31,5 @@ CREATE TABLE scheduled (
     kind      TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX scheduled_due ON scheduled (due, seq) WHERE state = 0;
+CREATE INDEX scheduled_done ON scheduled (due) WHERE state <> 0;
 CREATE INDEX scheduled_batch ON scheduled (batch, position) WHERE batch IS NOT NULL;
