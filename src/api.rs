@@ -7,6 +7,7 @@
 mod auth;
 mod batch;
 mod body;
+mod choices;
 mod error;
 mod events;
 mod fields;
@@ -112,6 +113,8 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/send-poll", post(kinds::poll))
         .route("/forward", post(forward::forward))
         .route("/messages/{id}/pin", post(forward::pin))
+        .route("/send-list", post(choices::list))
+        .route("/send-buttons", post(choices::buttons))
         .route("/scheduled", get(schedule::list))
         .route("/scheduled/{id}", get(schedule::show).delete(schedule::cancel))
         .route("/send-batch", post(batch::send))

@@ -231,6 +231,15 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 pub(super) fn answer(sent: &Sent, done: &str) -> Response {
+    answer_with(sent, done, [])
+}
+
+/// The same with more to say.
+pub(super) fn answer_with(
+    sent: &Sent,
+    done: &str,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Response {
     let (status, message) = match sent {
         Sent { scheduled_at: Some(_), .. } => (StatusCode::ACCEPTED, "Message scheduled"),
         Sent { queued: true, .. } => (StatusCode::ACCEPTED, "Message queued"),
@@ -242,8 +251,11 @@ pub(super) fn answer(sent: &Sent, done: &str) -> Response {
         "message_id": sent.message_id,
         "timestamp": sent.timestamp.rfc3339(),
     });
-    if let (Some(at), Some(members)) = (sent.scheduled_at, body.as_object_mut()) {
-        members.insert("scheduled_at".into(), at.rfc3339().into());
+    if let Some(members) = body.as_object_mut() {
+        if let Some(at) = sent.scheduled_at {
+            members.insert("scheduled_at".into(), at.rfc3339().into());
+        }
+        members.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     let mut response = reply::json(status, &body);
     if sent.replayed {

@@ -85,3 +85,93 @@ async fn a_chat_state_may_end_by_itself_within_a_minute() {
         assert!(refused("/send-presence", body).await["seconds"].is_array(), "{seconds}");
     }
 }
+
+#[tokio::test]
+async fn a_list_goes_out_as_a_text_with_numbers_and_says_so() {
+    let list = json!({
+        "to": TO,
+        "title": "Menu",
+        "text": "What would you like?",
+        "footer": "Open until ten",
+        "button_text": "Choose",
+        "sections": [
+            { "title": "Pizza", "rows": [
+                { "id": "m", "title": "Margherita", "description": "tomato, cheese" },
+                { "title": "Marinara" },
+            ] },
+            { "title": "Drinks", "rows": [{ "id": "w", "title": "Water" }] },
+        ],
+    });
+    let (answer, body) = sent("/send-list", list).await;
+    assert_eq!((&answer["message"], &answer["degraded"]), (&json!("List sent successfully"), &json!(true)));
+    let numbers: Vec<_> =
+        answer["choices"].as_array().unwrap().iter().map(|c| (&c["number"], &c["id"])).collect();
+    let (one, two, three) = (json!(1), json!(2), json!(3));
+    assert_eq!(numbers, [(&one, &json!("m")), (&two, &json!("2")), (&three, &json!("w"))]);
+    let text = "*Menu*\n\nWhat would you like?\n\n*Pizza*\n1. Margherita – tomato, cheese\n2. Marinara\n\
+                \n*Drinks*\n3. Water\n\n_Open until ten_";
+    assert_eq!(body, Some(Body::Text(text.into())));
+}
+
+#[tokio::test]
+async fn buttons_go_out_as_a_text_with_numbers_and_say_so() {
+    let buttons = json!({
+        "to": TO,
+        "description": "Shall we?",
+        "buttons": [{ "id": "y", "title": "Yes" }, { "id": "n", "title": "No" }],
+    });
+    let (answer, body) = sent("/send-buttons", buttons).await;
+    assert_eq!(
+        (&answer["message"], &answer["degraded"]),
+        (&json!("Buttons sent successfully"), &json!(true))
+    );
+    assert_eq!(body, Some(Body::Text("Shall we?\n\n1. Yes\n2. No".into())));
+}
+
+#[tokio::test]
+async fn lists_and_buttons_have_counts_and_lengths() {
+    let row = |n: usize| json!({ "title": format!("row {n}") });
+    let rows = |count: usize| (0..count).map(row).collect::<Vec<_>>();
+    let list = |sections: Value| json!({ "to": TO, "text": "?", "sections": sections });
+    let good = [
+        list(json!([{ "rows": rows(100) }])),
+        list(
+            json!([{ "rows": [{ "title": "x".repeat(100), "description": "x".repeat(255), "id": "x".repeat(256) }] }]),
+        ),
+    ];
+    for body in good {
+        assert!(sent("/send-list", body).await.1.is_some());
+    }
+    for (field, body) in [
+        ("text", json!({ "to": TO, "sections": [{ "rows": rows(1) }] })),
+        ("text", json!({ "to": TO, "text": "x".repeat(4097), "sections": [{ "rows": rows(1) }] })),
+        (
+            "title",
+            json!({ "to": TO, "text": "?", "title": "x".repeat(61), "sections": [{ "rows": rows(1) }] }),
+        ),
+        ("footer", json!({ "to": TO, "text": "?", "footer": 1, "sections": [{ "rows": rows(1) }] })),
+        (
+            "button_text",
+            json!({ "to": TO, "text": "?", "button_text": "x".repeat(61), "sections": [{ "rows": rows(1) }] }),
+        ),
+        ("sections", json!({ "to": TO, "text": "?" })),
+        ("sections", list(json!([]))),
+        ("sections", list(json!([{ "rows": [] }]))),
+        ("sections", list(json!([{ "rows": rows(101) }]))),
+        ("sections", list(json!([{ "title": "a", "rows": rows(60) }, { "title": "b", "rows": rows(60) }]))),
+        ("sections", list(json!([{ "rows": rows(1) }, { "rows": rows(1) }]))),
+        ("sections", list(json!([{ "rows": [{ "title": "x".repeat(101) }] }]))),
+        ("sections", list(json!([{ "rows": [{ "title": "a\nb" }] }]))),
+        ("sections", list(json!([{ "rows": [{ "title": " " }] }]))),
+        ("sections", list(json!([{ "rows": [{ "title": "a", "id": "1" }, { "title": "b", "id": "1" }] }]))),
+        ("sections", list(json!([{ "rows": ["a"] }]))),
+        ("sections", list(json!(vec![json!({ "title": "s", "rows": rows(1) }); 11]))),
+    ] {
+        assert!(refused("/send-list", body.clone()).await[field].is_array(), "{field} {body}");
+    }
+    for buttons in [json!([]), json!("yes"), json!([{ "id": "y" }]), json!(rows(11)), json!([{ "title": 1 }])]
+    {
+        let body = json!({ "to": TO, "text": "?", "buttons": buttons });
+        assert!(refused("/send-buttons", body).await["buttons"].is_array(), "{buttons}");
+    }
+}
