@@ -133,6 +133,13 @@ impl Recipient {
 pub enum Body {
     /// As given, white space included.
     Text(String),
+    /// A text with what a page behind one of its links says of itself.
+    Linked {
+        /// As given, white space included.
+        text: String,
+        /// Of the page.
+        preview: Box<Preview>,
+    },
     /// A place.
     Location {
         /// −90 … 90.
@@ -194,7 +201,7 @@ impl Body {
     /// What it is, in a word.
     fn word(&self) -> &'static str {
         match self {
-            Self::Text(_) => "text",
+            Self::Text(_) | Self::Linked { .. } => "text",
             Self::Location { .. } => "location",
             Self::Contacts(_) => "contact",
             Self::Poll { .. } => "poll",
@@ -272,6 +279,19 @@ pub struct Media {
     pub sidecar: Option<Vec<u8>>,
     /// May be looked at once.
     pub view_once: bool,
+}
+
+/// What a page says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// Its address, as the text has it.
+    pub url: String,
+    /// Its title.
+    pub title: String,
+    /// A sentence or two.
+    pub description: Option<String>,
+    /// A small JPEG.
+    pub thumbnail: Option<Vec<u8>>,
 }
 
 /// A contact's card.

@@ -3,6 +3,7 @@
 mod connection;
 mod driver;
 pub mod media;
+mod preview;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pair::{ALICE, ECHO, OWN, Pair};
 use serde_json::{Value, json};
 use wazap::{
-    account::{Body, ChatState, Command, Recipient, SendError, SendMessage},
+    account::{Body, ChatState, Command, Preview, Recipient, SendError, SendMessage},
     sandbox::Sending,
 };
 
@@ -203,6 +203,34 @@ fn a_message_teaches_the_timer_but_an_older_word_does_not_undo_a_later_one() {
     pair.lab.send(ALICE, OWN, Sending::Timer { seconds: 0 }, pair.now).unwrap();
     pair.drive();
     assert_eq!(pair.events_of("chat.updated").len(), 3);
+}
+
+#[test]
+fn a_preview_travels_beside_its_text() {
+    let mut pair = Pair::linked(68);
+    let preview = Preview {
+        url: "https://example.com/a".into(),
+        title: "Title".into(),
+        description: Some("Words".into()),
+        thumbnail: Some(vec![0xff, 0xd8]),
+    };
+    let text = "see https://example.com/a";
+    let body = Body::Linked { text: text.into(), preview: Box::new(preview) };
+    let id = send(&mut pair, ALICE, body).unwrap();
+    let seen = &message(&pair, ALICE, &id)["extendedTextMessage"];
+    let expected = json!({
+        "text": text,
+        "matchedText": "https://example.com/a",
+        "title": "Title",
+        "description": "Words",
+        "previewType": 0,
+        "jpegThumbnail": "/9g=",
+    });
+    assert_eq!(*seen, expected);
+    let stanza = pair.written.iter().find(|node| node.text("id") == Some(&id)).unwrap();
+    assert_eq!(stanza.text("type"), Some("media"));
+    assert!(pair.events_of("message.sent").iter().any(|event| event["content"] == text));
+    pair.assert_well_behaved();
 }
 
 #[test]

@@ -40,9 +40,15 @@ pub(super) async fn message<I: Instance>(
     let mut faults = Faults::default();
     let command = Common::read(&caller, &headers, &body, &RECIPIENT, &mut faults);
     let text = text(&body.members, &mut faults);
+    let linked = fields::switch(&body.members, "link_preview", &mut faults).unwrap_or(false);
     faults.check()?;
     let (Some(text), Some(command)) = (text, command) else { return Err(ApiError::Internal) };
-    send(&app, command.with(Body::Text(text)), "Message sent successfully").await
+    let command = command.with(Body::Text(text));
+    if linked {
+        let sent = app.parts.instance.send_linked(command).await?;
+        return Ok(answer(&sent, "Message sent successfully"));
+    }
+    send(&app, command, "Message sent successfully").await
 }
 
 /// The text of a message: not blank, and not longer than a message may be.

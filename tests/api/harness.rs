@@ -52,6 +52,7 @@ struct Script {
 #[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) sends: Vec<SendMessage>,
+    pub(crate) linked: Vec<SendMessage>,
     pub(crate) batches: Vec<SendBatch>,
     pub(crate) shown: Vec<Shown>,
     pub(crate) files: Vec<SendMedia>,
@@ -97,6 +98,11 @@ impl Instance for Scripted {
     async fn show(&self, what: Shown) -> Result<(), SendError> {
         self.asked(|asked| asked.shown.push(what));
         self.0.answer.lock().unwrap().clone().map(drop)
+    }
+
+    async fn send_linked(&self, command: SendMessage) -> Result<Sent, SendError> {
+        self.asked(|asked| asked.linked.push(command));
+        self.0.answer.lock().unwrap().clone()
     }
 
     async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {

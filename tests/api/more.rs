@@ -175,3 +175,17 @@ async fn lists_and_buttons_have_counts_and_lengths() {
         assert!(refused("/send-buttons", body).await["buttons"].is_array(), "{buttons}");
     }
 }
+
+#[tokio::test]
+async fn a_preview_is_made_only_where_it_is_asked_for() {
+    let story = Story::new();
+    for (given, linked) in [(json!(true), 1), (json!(false), 0), (json!(null), 0)] {
+        let body = json!({ "to": TO, "message": "https://example.com", "link_preview": given });
+        assert_eq!(story.call("POST", "/send-message", &body.to_string()).await.status, 200);
+        let (sends, previewed) =
+            story.instance.asked(|asked| (asked.sends.drain(..).count(), asked.linked.drain(..).count()));
+        assert_eq!((sends, previewed), (1 - linked, linked), "{given}");
+    }
+    let body = json!({ "to": TO, "message": "hi", "link_preview": "yes" });
+    assert!(refused("/send-message", body).await["link_preview"].is_array());
+}

@@ -19,6 +19,8 @@ use crate::{
 /// `ProtocolMessage.Type`: REVOKE and MESSAGE_EDIT.
 const REVOKE: i32 = 0;
 const EDIT: i32 = 14;
+/// `ExtendedTextMessage.PreviewType` of an ordinary page (the others are videos, payments and the like).
+const PREVIEW_NONE: i32 = 0;
 /// `PinInChatMessage.Type`.
 const PIN: i32 = 1;
 const UNPIN: i32 = 2;
@@ -50,6 +52,18 @@ pub(in crate::account) fn build(parts: &Build<'_>) -> Vec<u8> {
     let mut secret = true;
     match parts.body {
         Body::Text(text) => set_text(&mut message, text, context(parts)),
+        Body::Linked { text, preview } => {
+            message.extended_text_message = Some(Box::new(ExtendedTextMessage {
+                text: Some(text.clone()),
+                matched_text: Some(preview.url.clone()),
+                title: Some(preview.title.clone()),
+                description: preview.description.clone(),
+                preview_type: Some(PREVIEW_NONE),
+                jpeg_thumbnail: preview.thumbnail.clone(),
+                context_info: context(parts),
+                ..Default::default()
+            }));
+        }
         Body::Location { latitude, longitude, name, address } => {
             message.location_message = Some(Box::new(LocationMessage {
                 degrees_latitude: Some(*latitude),

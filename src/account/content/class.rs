@@ -85,6 +85,9 @@ pub(in crate::account) fn class(content: &[u8]) -> Class {
     if message.contacts_array_message.is_some() {
         return media("contact_array");
     }
+    if message.extended_text_message.is_some_and(|text| text.matched_text.is_some()) {
+        return media("url");
+    }
     plain("text")
 }
 

@@ -176,6 +176,7 @@ impl Account {
             Body::Edit { id, .. } | Body::Revoke { id } => (id, None),
             Body::Pin { id, .. } => return self.pin_target(id, with, turn),
             Body::Text(_)
+            | Body::Linked { .. }
             | Body::Location { .. }
             | Body::Contacts(_)
             | Body::Poll { .. }
