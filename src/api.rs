@@ -5,11 +5,14 @@
 //! [`body::Object`] 400 and 413, the handler 422, the instance the rest.
 
 mod auth;
+mod batch;
 mod body;
+mod choices;
 mod error;
 mod events;
 mod fields;
 mod finish;
+mod forward;
 mod health;
 mod instance;
 mod kinds;
@@ -23,6 +26,7 @@ mod qr;
 mod query;
 mod recipient;
 mod reply;
+mod schedule;
 mod send;
 mod server;
 
@@ -111,6 +115,14 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/send-location", post(kinds::location))
         .route("/send-contact", post(kinds::contact))
         .route("/send-poll", post(kinds::poll))
+        .route("/forward", post(forward::forward))
+        .route("/messages/{id}/pin", post(forward::pin))
+        .route("/send-list", post(choices::list))
+        .route("/send-buttons", post(choices::buttons))
+        .route("/scheduled", get(schedule::list))
+        .route("/scheduled/{id}", get(schedule::show).delete(schedule::cancel))
+        .route("/send-batch", post(batch::send))
+        .route("/batches/{id}", get(batch::show).delete(batch::cancel))
         // Its forms carry files; it bounds both forms of a request itself, above what the framework would let through.
         .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
         .route("/messages/{id}/media", get(media::file))

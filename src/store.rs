@@ -16,10 +16,12 @@ pub mod messages;
 mod migrate;
 pub mod people;
 pub mod queue;
+pub mod schedule;
 pub mod search;
 pub mod settings;
 pub mod signal;
 pub mod sync;
+pub mod timers;
 pub mod tokens;
 mod writer;
 

@@ -31,6 +31,7 @@ fn say(pair: &mut Pair, body: Body) -> String {
         idempotency: None,
         respond_async: true,
         dry: false,
+        send_at: None,
     }));
     pair.drive();
     pair.sent(ticket).unwrap().unwrap().message_id

@@ -60,6 +60,16 @@ impl Account {
                 }
                 self.report_change("message.deleted", reported, &key, found.as_ref(), None, turn)
             }
+            Kind::Pin { key, seconds } => {
+                let found = named(&key, chat, turn)?;
+                self.report_pin(reported, &key, found.as_ref(), Some(seconds), turn)
+            }
+            Kind::Unpin { key } => {
+                let found = named(&key, chat, turn)?;
+                self.report_pin(reported, &key, found.as_ref(), None, turn)
+            }
+            // Told where it is learnt, if it is news.
+            Kind::Timer => Ok(()),
             Kind::Encrypted(add_on) => self.report_encrypted(reported, &add_on, turn),
         }
     }

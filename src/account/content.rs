@@ -4,6 +4,7 @@
 mod addon;
 mod build;
 mod class;
+mod context;
 
 use std::borrow::Cow;
 
@@ -14,6 +15,7 @@ use crate::proto;
 pub(super) use addon::{Encrypted, Opened, poll_of, secret};
 pub(super) use build::{Build, Quote, build};
 pub(super) use class::{Class, Kind, class, kind};
+pub(super) use context::{Timer, context_of, forward, timed};
 
 /// Wrappers nest; clients stop at about this depth.
 const MAX_DEPTH: usize = 8;

@@ -159,6 +159,39 @@ impl Account {
         Ok(())
     }
 
+    /// `message.pinned`, for so many seconds if that was said, or `message.unpinned`: in the log, not posted to the
+    /// platform.
+    pub(super) fn report_pin(
+        &self,
+        reported: &Reported<'_>,
+        key: &proto::MessageKey,
+        found: Option<&Message>,
+        pinned: Option<Option<u32>>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Reported { message, chat, sender } = reported;
+        let author = self.number_first(sender, turn)?;
+        let mut data = json!({
+            "message_id": found.map(|found| &found.uuid),
+            "whatsapp_message_id": key.id,
+            "from_me": message.key.from_me,
+            "sender_number": author.user(),
+            "timestamp": message.at.rfc3339_offset(),
+            "conversation_id": chat.id,
+        });
+        if let (Some(seconds), Some(members)) = (pinned, data.as_object_mut()) {
+            members.insert("seconds".into(), seconds.into());
+        }
+        let event = NewEvent {
+            kind: if pinned.is_some() { "message.pinned" } else { "message.unpinned" },
+            lane: Some(chat.jid.to_wire()),
+            data: data.to_string(),
+            platform: None,
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
     /// `message.received` or `message.sent`, and the platform's `incoming`.
     pub(super) fn report_message(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Reported { message, chat, sender } = reported;
@@ -348,7 +381,7 @@ impl Account {
     }
 
     /// A person by number where it is known; bare.
-    fn number_first(&self, person: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
+    pub(super) fn number_first(&self, person: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
         let known = if person.is_lid() { turn.tx.people().pn_of(person)? } else { None };
         Ok(known.unwrap_or_else(|| person.bare()))
     }

@@ -111,7 +111,7 @@ impl Account {
         let from_me = key.from_me.unwrap_or(false);
         let participant = key.participant.or(info.participant).and_then(|jid| jid.parse::<Jid>().ok());
         let participant = if chat.jid.is_group() { participant } else { None };
-        let Some(key) = turn.tx.queue().awaited(chat.id, &id, from_me, participant.as_ref())? else {
+        let Some(key) = turn.tx.queue().pending_key(chat.id, &id, from_me, participant.as_ref())? else {
             return Ok(());
         };
         // Without content: the phone could not read it either.
@@ -139,7 +139,9 @@ impl Account {
     /// Stores a message that came in, and reports it; nothing if it is there already.
     pub(super) fn keep(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Some(row) = turn.tx.messages().insert(reported.message)? else { return Ok(()) };
-        turn.tx.search().put(row, content::text_of(&reported.message.content).as_deref())?;
+        let Reported { message, chat, sender } = reported;
+        turn.tx.search().put(row, content::text_of(&message.content).as_deref())?;
+        self.learn_timer(&message.content, chat, sender, message.at, turn)?;
         self.report(reported, turn)
     }
 }

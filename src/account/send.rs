@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use prost::Message as _;
 
-pub(super) use self::accept::message_id;
+pub(super) use self::accept::{Way, message_id};
 use self::resolve::Resolved;
 use super::{
     Error, Recipient,
@@ -325,6 +325,8 @@ impl Account {
 
     /// The account is unlinked: what still waits can never be sent as this account.
     pub(super) fn fail_queue(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        turn.tx.schedule().give_up()?;
+        self.next_due = None;
         loop {
             let mut rows = turn.tx.queue().waiting(0, SCAN)?;
             rows.extend(turn.tx.queue().unacknowledged(0, SCAN)?);
@@ -396,7 +398,7 @@ impl Account {
     }
 
     /// Stores the message of a send whose recipient is known now.
-    fn store_message(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<i64, Error> {
+    pub(super) fn store_message(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<i64, Error> {
         let chat = turn.tx.messages().chat(to)?;
         let message = NewMessage {
             key: MessageKey { chat: chat.id, wa_id: row.wa_id.clone(), from_me: true, participant: None },

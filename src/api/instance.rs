@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use crate::{
-    account::{Link, SendError, SendMessage, Sent},
+    account::{Batched, Link, SendBatch, SendError, SendMessage, Sent},
     daemon::{
         Shown,
         media::{Desk, FileError, Scratch, SendMedia, Stored},
@@ -29,6 +29,10 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn show(&self, what: Shown) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Stores, sends, and waits as the contract says.
     fn send_message(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
+    /// The same with a preview of the first link in the text, if it can be had.
+    fn send_linked(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
+    /// Stores many sends; they leave one after the other.
+    fn send_batch(&self, batch: SendBatch) -> impl Future<Output = Result<Batched, SendError>> + Send;
 }
 
 impl Instance for Desk {
@@ -62,5 +66,13 @@ impl Instance for Desk {
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
         self.handle().send_message(command).await
+    }
+
+    async fn send_linked(&self, command: SendMessage) -> Result<Sent, SendError> {
+        Self::send_linked(self, command).await
+    }
+
+    async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {
+        self.handle().send_batch(batch).await
     }
 }

@@ -11,8 +11,8 @@ use super::{
 };
 
 /// Members that say what is sent; `text` may also be the new text of an edit.
-const CONTENT: [&str; 9] =
-    ["media", "reaction", "edit", "revoke", "poll", "vote", "location", "contact", "raw"];
+const CONTENT: [&str; 10] =
+    ["media", "reaction", "edit", "revoke", "poll", "vote", "location", "contact", "ephemeral", "raw"];
 const OTHERS: [&str; 3] = ["to", "text", "quote"];
 /// Contacts in one message.
 const MAX_CONTACTS: usize = 100;
@@ -60,6 +60,11 @@ pub(super) fn read(body: &Map<String, Value>) -> Reply<What> {
                 }
             }
             "contact" => contacts(body)?,
+            "ephemeral" => {
+                let seconds = present(body, "ephemeral").and_then(Value::as_u64);
+                let seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+                Sending::Timer { seconds: seconds.ok_or_else(|| bad("ephemeral: seconds, 0 for none"))? }
+            }
             _ => Sending::Raw(base64(&required(body, "raw")?, "raw")?),
         },
         _ => return Err(bad(format!("one of text, {}", CONTENT.join(", ")))),
@@ -218,6 +223,7 @@ mod tests {
                 json!({"location": {"latitude": -23.5, "longitude": 46}}),
                 Sending::Location { latitude: -23.5, longitude: 46.0, name: None, address: None },
             ),
+            (json!({"ephemeral": 86400}), Sending::Timer { seconds: 86_400 }),
             (json!({"raw": "CgJoaQ==", "text": null}), Sending::Raw(vec![10, 2, 104, 105])),
         ] {
             assert_eq!(of(body.clone()), Ok(What::Message(expected)), "{body}");
@@ -254,6 +260,8 @@ mod tests {
             json!({"revoke": "x", "quote": "y"}),
             json!({"text": "a", "sticker": {}}),
             json!({"text": 1}),
+            json!({"ephemeral": -1}),
+            json!({"ephemeral": 86400, "text": "a"}),
             json!({"raw": "§"}),
             json!({"media": {"type": "image"}}),
             json!({"media": {"type": "image", "url": "http://x", "base64": ""}}),

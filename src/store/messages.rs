@@ -227,6 +227,12 @@ impl Messages<'_> {
             .execute([drop])?;
             conn.prepare_cached("DELETE FROM message WHERE chat = ?1")?.execute([drop])?;
             conn.prepare_cached("DELETE FROM inbound_pending WHERE chat = ?1")?.execute([drop])?;
+            // The later word on how long messages stay.
+            conn.prepare_cached(
+                "UPDATE chat SET (timer, timer_set_at) = (SELECT timer, timer_set_at FROM chat WHERE id = ?2)
+                 WHERE id = ?1 AND timer_set_at < (SELECT timer_set_at FROM chat WHERE id = ?2)",
+            )?
+            .execute([keep, drop])?;
             conn.prepare_cached("DELETE FROM chat WHERE id = ?1")?.execute([drop])?;
         }
         conn.prepare_cached("UPDATE chat SET jid = ?1, alt = ?2 WHERE jid IN (?1, ?2) OR alt IN (?1, ?2)")?

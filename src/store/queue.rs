@@ -156,7 +156,7 @@ impl Queue<'_> {
     }
 
     /// The key of an undecryptable message as it is waited for, under either name of its author.
-    pub fn awaited(
+    pub fn pending_key(
         &self,
         chat: i64,
         wa_id: &str,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
-    account::{self, Link, Qr, SendError, SendMessage, Sent, Status},
+    account::{self, Batched, Link, Qr, SendBatch, SendError, SendMessage, Sent, Status},
     api::{Instance, Parts, Peer, router},
     clock::Millis,
     daemon::{
@@ -52,6 +52,8 @@ struct Script {
 #[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) sends: Vec<SendMessage>,
+    pub(crate) linked: Vec<SendMessage>,
+    pub(crate) batches: Vec<SendBatch>,
     pub(crate) shown: Vec<Shown>,
     pub(crate) files: Vec<SendMedia>,
     pub(crate) connects: usize,
@@ -98,6 +100,17 @@ impl Instance for Scripted {
         self.0.answer.lock().unwrap().clone().map(drop)
     }
 
+    async fn send_linked(&self, command: SendMessage) -> Result<Sent, SendError> {
+        self.asked(|asked| asked.linked.push(command));
+        self.0.answer.lock().unwrap().clone()
+    }
+
+    async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {
+        self.asked(|asked| asked.batches.push(batch));
+        let sent = self.0.answer.lock().unwrap().clone()?;
+        Ok(Batched { id: "b1".into(), replayed: sent.replayed })
+    }
+
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
         assert_ne!(command.body, account::Body::Text("panic".into()), "as the story asked");
         self.asked(|asked| asked.sends.push(command));
@@ -129,7 +142,13 @@ impl Scripted {
 }
 
 pub(crate) fn sent() -> Sent {
-    Sent { message_id: "3EB0B430A8B7F23C1D12AB".into(), timestamp: START, queued: false, replayed: false }
+    Sent {
+        message_id: "3EB0B430A8B7F23C1D12AB".into(),
+        timestamp: START,
+        queued: false,
+        scheduled_at: None,
+        replayed: false,
+    }
 }
 
 pub(crate) struct Story {

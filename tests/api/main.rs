@@ -11,5 +11,7 @@ mod limit;
 mod link;
 mod media;
 mod messages;
+mod more;
 mod routing;
+mod schedule;
 mod sending;

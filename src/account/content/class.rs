@@ -88,6 +88,9 @@ pub(in crate::account) fn class(content: &[u8]) -> Class {
     if message.contacts_array_message.is_some() {
         return media("contact_array");
     }
+    if message.extended_text_message.is_some_and(|text| text.matched_text.is_some()) {
+        return media("url");
+    }
     plain("text")
 }
 
@@ -118,6 +121,20 @@ pub(in crate::account) enum Kind {
     },
     /// A vote, or an answer to an event: nobody but those who have the message's secret can read it.
     Encrypted(Encrypted),
+    /// An earlier message is shown at the top of the chat.
+    Pin {
+        /// As its sender sees it.
+        key: proto::MessageKey,
+        /// For so many seconds.
+        seconds: Option<u32>,
+    },
+    /// And is there no more.
+    Unpin {
+        /// As its sender sees it.
+        key: proto::MessageKey,
+    },
+    /// How long messages of the chat stay from now on.
+    Timer,
 }
 
 /// What an unwrapped message does.
@@ -130,9 +147,17 @@ pub(in crate::account) fn kind(content: &[u8]) -> Kind {
             at_ms: reaction.sender_timestamp_ms,
         };
     }
+    if let Some(pin) = message.pin_in_chat_message {
+        let key = pin.key.unwrap_or_default();
+        let seconds = message.message_context_info.and_then(|own| own.message_add_on_duration_in_secs);
+        return if pin.r#type == Some(2) { Kind::Unpin { key } } else { Kind::Pin { key, seconds } };
+    }
     let Some(protocol) = message.protocol_message else {
         return Encrypted::of(content).map_or(Kind::Said, Kind::Encrypted);
     };
+    if protocol.r#type == Some(3) {
+        return Kind::Timer;
+    }
     let Some(key) = protocol.key else { return Kind::Said };
     match (protocol.r#type, protocol.edited_message) {
         (Some(14), Some(edited)) => Kind::Edit { key, content: edited.encode_to_vec() },

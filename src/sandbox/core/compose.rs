@@ -21,6 +21,7 @@ use crate::{
 
 /// ProtocolMessage types (protocol 02, 14).
 const REVOKE: i32 = 0;
+const EPHEMERAL_SETTING: i32 = 3;
 const MESSAGE_EDIT: i32 = 14;
 
 /// What a phone is to send.
@@ -80,6 +81,11 @@ pub enum Sending {
         id: String,
         /// The names chosen; none withdraws an earlier vote.
         options: Vec<String>,
+    },
+    /// How long messages of the chat stay from now on.
+    Timer {
+        /// 0: they stay.
+        seconds: u32,
     },
     /// A serialized `waE2E.Message`.
     Raw(Vec<u8>),
@@ -233,6 +239,14 @@ impl World {
                 message.protocol_message = Some(Box::new(ProtocolMessage {
                     key: Some(self.own_key(phone, to, &id)?),
                     r#type: Some(REVOKE),
+                    ..Default::default()
+                }));
+            }
+            Sending::Timer { seconds } => {
+                message.protocol_message = Some(Box::new(ProtocolMessage {
+                    r#type: Some(EPHEMERAL_SETTING),
+                    ephemeral_expiration: Some(seconds),
+                    ephemeral_setting_timestamp: i64::try_from(now.secs()).ok(),
                     ..Default::default()
                 }));
             }

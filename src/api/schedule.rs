@@ -1,0 +1,127 @@
+//! `GET /scheduled`, `GET` and `DELETE /scheduled/{id}`: sends that wait for their time.
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    ApiError, App, Instance,
+    auth::{Caller, ToRead, ToSend},
+    fields::Faults,
+    reply,
+};
+use crate::store::{
+    messages::Progress,
+    schedule::{Known, Stage},
+};
+
+/// Rows on a page: by default, and at most (instance-api.md §10).
+const PAGE: u32 = 50;
+const PAGE_MAX: u32 = 100;
+/// Rows there can be are far fewer.
+const PAGES_MAX: u32 = 1_000_000;
+
+#[derive(Deserialize)]
+pub(super) struct Pages {
+    page: Option<String>,
+    per_page: Option<String>,
+}
+
+/// What waits, in the order in which it will leave.
+pub(super) async fn list<I: Instance>(
+    _: Caller<ToRead>,
+    State(app): State<App<I>>,
+    Query(pages): Query<Pages>,
+) -> Result<Response, ApiError> {
+    let mut faults = Faults::default();
+    let page = number(pages.page.as_deref(), "page", 1, PAGES_MAX, &mut faults);
+    let per_page = number(pages.per_page.as_deref(), "per_page", PAGE, PAGE_MAX, &mut faults);
+    faults.check()?;
+    let offset = (page - 1).saturating_mul(per_page);
+    let (rows, total) = app.parts.store.read(move |tx| tx.schedule().page(offset, per_page)).await?;
+    let scheduled: Vec<Value> = rows.iter().map(described).collect();
+    Ok(reply::ok(&json!({
+        "success": true,
+        "scheduled": scheduled,
+        "page": page,
+        "per_page": per_page,
+        "total": total,
+    })))
+}
+
+fn number(given: Option<&str>, field: &str, usual: u32, most: u32, faults: &mut Faults) -> u32 {
+    let Some(given) = given else { return usual };
+    given.parse().ok().filter(|number| (1..=most).contains(number)).unwrap_or_else(|| {
+        faults.add(field, format!("The {field} field must be a whole number from 1 to {most}."));
+        usual
+    })
+}
+
+/// One of them, also after it has left.
+pub(super) async fn show<I: Instance>(
+    _: Caller<ToRead>,
+    State(app): State<App<I>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let wanted = id.clone();
+    let known = app.parts.store.read(move |tx| tx.schedule().find(&wanted)).await?;
+    let known = known.ok_or(ApiError::MessageNotFound(id))?;
+    let mut body = described(&known);
+    if let Some(members) = body.as_object_mut() {
+        members.insert("success".into(), true.into());
+    }
+    Ok(reply::ok(&body))
+}
+
+/// Cancels one that has not left.
+pub(super) async fn cancel<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let wanted = id.clone();
+    let before = app.parts.store.write(move |tx| tx.schedule().cancel(&wanted)).await?;
+    match before {
+        None => Err(ApiError::MessageNotFound(id)),
+        Some(Stage::Left | Stage::GivenUp) => Err(ApiError::AlreadySent(id)),
+        Some(Stage::Waiting | Stage::Cancelled) => Ok(reply::ok(&json!({
+            "success": true,
+            "message": "Scheduled message cancelled",
+            "message_id": id,
+            "status": "cancelled",
+        }))),
+    }
+}
+
+fn described(known: &Known) -> Value {
+    let mut members = Map::new();
+    members.insert("message_id".into(), known.wa_id.clone().into());
+    members.insert("type".into(), known.kind.clone().into());
+    members.insert("to".into(), known.recipient.clone().into());
+    members.insert("status".into(), status(known, "scheduled").into());
+    members.insert("scheduled_at".into(), known.due.rfc3339().into());
+    members.insert("created_at".into(), known.at.rfc3339().into());
+    if let Some(code) = known.refused {
+        members.insert("whatsapp_code".into(), code.into());
+    }
+    if let Some(batch) = &known.batch {
+        members.insert("batch_id".into(), batch.clone().into());
+    }
+    Value::Object(members)
+}
+
+/// What became of a send, in a word; `waiting` while it waits for its time.
+pub(super) fn status(known: &Known, waiting: &'static str) -> &'static str {
+    match (known.stage, known.progress) {
+        (Stage::Waiting, _) => waiting,
+        (Stage::Cancelled, _) => "cancelled",
+        (Stage::GivenUp, _) => Progress::Failed.as_str(),
+        (Stage::Left, Some(Progress::Pending)) => "queued",
+        (Stage::Left, Some(progress)) => progress.as_str(),
+        (Stage::Left, None) if known.under_way => "queued",
+        (Stage::Left, None) => Progress::Failed.as_str(),
+    }
+}
