@@ -69,9 +69,9 @@ pub(super) async fn show<I: Instance>(
     let wanted = id.clone();
     let known = app.parts.store.read(move |tx| tx.schedule().find(&wanted)).await?;
     let known = known.ok_or(ApiError::MessageNotFound(id))?;
-    let mut body = described(&known);
-    if let Some(members) = body.as_object_mut() {
-        members.insert("success".into(), true.into());
+    let mut body = json!({ "success": true });
+    if let (Some(members), Value::Object(known)) = (body.as_object_mut(), described(&known)) {
+        members.extend(known);
     }
     Ok(reply::ok(&body))
 }
