@@ -1,6 +1,7 @@
 //! Keys and bytes in, keys and bytes out: no storage, no clock, no stanza. Randomness is an argument.
 
 pub mod adv;
+pub mod app_state;
 mod fuzz;
 pub mod keys;
 pub mod media;
