@@ -1,6 +1,7 @@
 //! What one linked device decides: functions of (state, input, time, randomness, transaction). Nothing here awaits,
 //! reads a clock or opens a socket; what is to happen outside leaves as an [`Effect`] after the commit.
 
+mod app_state;
 mod content;
 mod dispatch;
 mod events;
@@ -16,11 +17,16 @@ mod receive;
 mod send;
 
 pub use crate::stanza::ChatState;
+pub use app_state::{Blob, StateChange};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use media::Attachment;
 
-use crate::{clock::Millis, store::access::IdempotencyKey, wire::Jid};
+use crate::{
+    clock::Millis,
+    store::{self, Tx, access::IdempotencyKey, people::Number},
+    wire::Jid,
+};
 
 /// What stops a turn.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +118,17 @@ impl Recipient {
             Self::Jid(jid) if jid.is_pn() => Self::Number(jid.user().to_owned()),
             other => other,
         }
+    }
+
+    /// The address of whom this names, as far as it is known without asking; bare.
+    pub fn known_as(&self, tx: &Tx<'_>, now: Millis) -> Result<Jid, store::Error> {
+        Ok(match self.clone().normalized() {
+            Self::Jid(jid) => jid.bare(),
+            Self::Number(digits) => match tx.people().number(&digits, now)? {
+                Number::Registered(jid) => jid.bare(),
+                Number::Unknown | Number::NotRegistered => Jid::pn(digits),
+            },
+        })
     }
 
     fn from_row(row: &str) -> Self {
@@ -297,6 +314,9 @@ pub enum SendError {
     /// `reply_to` names nothing in this chat.
     #[error("no such message in this chat")]
     UnknownMessage(String),
+    /// The chat as given.
+    #[error("no such chat")]
+    UnknownChat(String),
     /// The recipient as given.
     #[error("the recipient is not on WhatsApp")]
     NotOnWhatsapp(String),

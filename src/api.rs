@@ -6,6 +6,8 @@
 
 mod auth;
 mod body;
+mod chats;
+mod contacts;
 mod error;
 mod events;
 mod fields;
@@ -18,6 +20,7 @@ mod link;
 mod manners;
 mod media;
 mod page;
+mod page_of;
 mod qr;
 mod recipient;
 mod reply;
@@ -111,6 +114,11 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
         .route("/messages/{id}/media", get(media::file))
         .route("/messages/{id}", patch(kinds::edit).delete(kinds::revoke))
+        .route("/messages/{id}/star", post(chats::star))
+        .route("/chats", get(chats::list))
+        .route("/chats/{jid}", get(chats::one).patch(chats::change).delete(chats::delete))
+        .route("/contacts", get(contacts::list))
+        .route("/contacts/{jid}", get(contacts::one).put(contacts::put).delete(contacts::delete))
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))

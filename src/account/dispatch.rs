@@ -6,7 +6,8 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    Error, Link, Recipient, SendError, SendMessage, Sent, Status,
+    Blob, Error, Link, Recipient, SendError, SendMessage, Sent, StateChange, Status,
+    app_state::Waiting,
     link::{Conn, Outage, Phase, Retry, STOPPED},
 };
 use crate::{
@@ -73,6 +74,8 @@ pub enum Command {
         /// The message's row.
         message: i64,
     },
+    /// Change something of app state.
+    Change(StateChange),
     /// Show the account online or not.
     Presence {
         /// Online.
@@ -102,6 +105,8 @@ pub enum Input {
     Node(Node),
     /// The connection is gone.
     Closed(CloseCause),
+    /// What [`Effect::Fetch`] asked for: the file, verified, or nothing.
+    Fetched(u64, Option<Vec<u8>>),
     /// Somebody asks.
     Command(Ticket, Command),
     /// [`Account::deadline`] passed.
@@ -148,6 +153,8 @@ pub enum Effect {
     Answer(Ticket, Answer),
     /// WhatsApp acknowledged the send of this caller, or refused it with a code.
     Settled(Ticket, Result<(), u16>),
+    /// Download, verify and decrypt; [`Input::Fetched`] brings it back.
+    Fetch(Blob),
     /// The link changed.
     Link(Link),
 }
@@ -194,6 +201,10 @@ pub struct Account {
     pub(super) outage: Option<Outage>,
     /// Callers who wait for WhatsApp's acknowledgement, by message id.
     pub(super) waiting: HashMap<String, Vec<Ticket>>,
+    /// Changes of app state are to be written.
+    pub(super) writes_wait: bool,
+    /// Callers who wait for that.
+    pub(super) state_waiting: Vec<Waiting>,
 }
 
 impl Account {
@@ -231,6 +242,8 @@ impl Account {
             idle_batches: 0,
             outage: None,
             waiting: HashMap::new(),
+            writes_wait: turn.tx.app_state().waiting()? > 0,
+            state_waiting: Vec::new(),
         })
     }
 
@@ -252,6 +265,8 @@ impl Account {
             Input::Node(node) => self.node(&node, turn),
             Input::Closed(cause) => self.closed(cause, turn),
             Input::Tick => self.tick(turn),
+            Input::Fetched(id, content) => self.fetched(id, content, turn),
+            Input::Command(ticket, Command::Change(change)) => self.change_state(ticket, &change, turn),
             Input::Command(ticket, Command::Connect) => {
                 self.connect(turn)?;
                 turn.effects.push(Effect::Answer(ticket, Answer::Done));
@@ -287,7 +302,8 @@ impl Account {
 
     /// After the last input of a batch: sends what can be sent.
     pub fn settle(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
-        self.pump(turn)
+        self.pump(turn)?;
+        self.pump_app_state(turn)
     }
 
     /// Own number, without device.

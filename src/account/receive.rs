@@ -262,7 +262,10 @@ impl Account {
             progress: if key.from_me { Progress::Sent } else { Progress::Pending },
             key,
         };
-        if turn.tx.messages().insert(&message)?.is_some() {
+        if let Some(row) = turn.tx.messages().insert(&message)? {
+            if !matches!(content::kind(content), content::Kind::Said) {
+                turn.tx.chats().set_aside(row)?;
+            }
             let reported = Reported { message: &message, chat: &source.chat, sender: &source.sender };
             self.report(&reported, turn)?;
         }
@@ -293,6 +296,9 @@ impl Account {
             if let Some(id) = key.key_id.as_ref().and_then(|id| id.key_id.as_deref()) {
                 turn.tx.sync().add_app_state_key(id, &key.encode_to_vec())?;
             }
+        }
+        if protocol.app_state_sync_key_share.is_some() {
+            self.app_state_keys_came();
         }
         if let Some(history) = &protocol.history_sync_notification {
             turn.tx.sync().add_history(&incoming.id, &history.encode_to_vec())?;

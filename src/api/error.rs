@@ -24,6 +24,8 @@ pub(super) enum ApiError {
     NotFound,
     QrNotAvailable(Status),
     MessageNotFound(String),
+    ChatNotFound(String),
+    ContactNotFound(String),
     MethodNotAllowed,
     IdempotencyConflict,
     PayloadTooLarge,
@@ -80,6 +82,18 @@ impl ApiError {
                 "MESSAGE_NOT_FOUND",
                 "The message is not known in this chat.",
                 json!({ "message_id": id }),
+            ),
+            Self::ChatNotFound(chat) => (
+                StatusCode::NOT_FOUND,
+                "CHAT_NOT_FOUND",
+                "There is no chat with this number or id.",
+                json!({ "chat": chat }),
+            ),
+            Self::ContactNotFound(contact) => (
+                StatusCode::NOT_FOUND,
+                "CONTACT_NOT_FOUND",
+                "Nothing is known of this contact.",
+                json!({ "contact": contact }),
             ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -195,6 +209,7 @@ impl From<SendError> for ApiError {
         match error {
             SendError::NotConnected(status) => Self::NotConnected(status),
             SendError::UnknownMessage(id) => Self::MessageNotFound(id),
+            SendError::UnknownChat(chat) => Self::ChatNotFound(chat),
             SendError::NotOnWhatsapp(recipient) => Self::NotOnWhatsapp(recipient),
             SendError::IdempotencyConflict => Self::IdempotencyConflict,
             SendError::Refused { code, replayed, .. } => Self::SendFailed { code, replayed },

@@ -148,7 +148,7 @@ fn render(event: &Event) -> Value {
 const MAX_SEQ: u64 = (1 << 53) - 1;
 
 /// A whole number of the query; wrong ones are noted.
-fn number(
+pub(super) fn number(
     query: &[(String, String)],
     name: &str,
     range: std::ops::RangeInclusive<u64>,

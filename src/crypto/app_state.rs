@@ -18,7 +18,9 @@ mod write;
 pub use entries::fuzz_app_state;
 pub use keys::SyncKeys;
 pub use lt_hash::LtHash;
-pub use read::{Applied, Mutation, ReadError, apply_patch, apply_snapshot, external_of, snapshot_version};
+pub use read::{
+    Applied, Mutation, ReadError, apply_patch, apply_snapshot, external_of, mutations, sealed_records,
+};
 pub use write::{Change, build_patch, build_snapshot, with_version};
 
 /// Of an index, a value, a patch or a snapshot.

@@ -216,6 +216,7 @@ impl Messages<'_> {
             .execute([drop])?;
             conn.prepare_cached("DELETE FROM message WHERE chat = ?1")?.execute([drop])?;
             conn.prepare_cached("DELETE FROM inbound_pending WHERE chat = ?1")?.execute([drop])?;
+            self.0.chats().merge(keep, drop)?;
             conn.prepare_cached("DELETE FROM chat WHERE id = ?1")?.execute([drop])?;
         }
         conn.prepare_cached("UPDATE chat SET jid = ?1, alt = ?2 WHERE jid IN (?1, ?2) OR alt IN (?1, ?2)")?

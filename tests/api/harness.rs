@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
-    account::{self, Link, Qr, SendError, SendMessage, Sent, Status},
+    account::{self, Link, Qr, SendError, SendMessage, Sent, StateChange, Status},
     api::{Instance, Parts, Peer, router},
     clock::Millis,
     daemon::{
@@ -53,6 +53,7 @@ struct Script {
 pub(crate) struct Asked {
     pub(crate) sends: Vec<SendMessage>,
     pub(crate) shown: Vec<Shown>,
+    pub(crate) changes: Vec<StateChange>,
     pub(crate) files: Vec<SendMedia>,
     pub(crate) connects: usize,
     pub(crate) logouts: Vec<bool>,
@@ -95,6 +96,11 @@ impl Instance for Scripted {
 
     async fn show(&self, what: Shown) -> Result<(), SendError> {
         self.asked(|asked| asked.shown.push(what));
+        self.0.answer.lock().unwrap().clone().map(drop)
+    }
+
+    async fn change(&self, change: StateChange) -> Result<(), SendError> {
+        self.asked(|asked| asked.changes.push(change));
         self.0.answer.lock().unwrap().clone().map(drop)
     }
 

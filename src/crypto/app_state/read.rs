@@ -73,9 +73,23 @@ pub fn external_of(patch: &[u8]) -> Option<proto::ExternalBlobReference> {
     proto::SyncdPatch::decode(patch).ok()?.external_mutations
 }
 
-/// The version of a snapshot; nothing else of it is looked at.
-pub fn snapshot_version(snapshot: &[u8]) -> Option<u64> {
-    proto::SyncdSnapshot::decode(snapshot).ok()?.version?.version
+/// The serialized SyncdRecords of a patch that was applied, one for each of its mutations: what a snapshot is made of.
+pub fn sealed_records(patch: &[u8], external: Option<&[u8]>) -> Vec<Vec<u8>> {
+    let sealed = |entry: &[u8]| mutation(entry).map(|(_, record)| record.encode_to_vec());
+    entries(patch, external).filter_map(|entry| sealed(entry?)).collect()
+}
+
+/// The serialized SyncdMutations that stand in a patch itself.
+pub fn mutations(patch: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Entries::new(patch, INLINE).flatten()
+}
+
+/// The mutations of a patch, wherever they are: what stands beside an external list is not covered by the patch's MAC.
+fn entries<'a>(patch: &'a [u8], external: Option<&'a [u8]>) -> Entries<'a> {
+    match external {
+        Some(list) => Entries::new(list, EXTERNAL),
+        None => Entries::new(patch, INLINE),
+    }
 }
 
 /// Sync keys by id, each expanded once; those that are not there are noted.
@@ -179,12 +193,7 @@ pub fn apply_patch<R: Records>(
     let mut ring = Keyring::new(records);
     let keys = ring.get(id(head.key_id.as_ref()))?;
     let mut mutations = Vec::new();
-    // Whichever holds the list: what stands beside an external one is not covered by the patch's MAC.
-    let entries = match external {
-        Some(list) => Entries::new(list, EXTERNAL),
-        None => Entries::new(patch, INLINE),
-    };
-    for entry in entries {
+    for entry in entries(patch, external) {
         let (operation, record) = entry.and_then(mutation).ok_or(ReadError::Malformed("mutation"))?;
         mutations.extend(open(operation, &record, &mut ring)?);
     }

@@ -8,7 +8,7 @@ use prost::{
 };
 use rand::CryptoRng;
 
-use super::{Collection, LtHash, Mac, Operation, Records, State, SyncKeys, keys::mac_of};
+use super::{Collection, Mac, Operation, Records, State, SyncKeys, keys::mac_of};
 use crate::proto;
 
 /// Field of the mutations in SyncdPatch, and of the records in SyncdSnapshot.
@@ -114,37 +114,25 @@ pub fn with_version(patch: &[u8], version: u64) -> Vec<u8> {
     bytes
 }
 
-/// A SyncdSnapshot of these records, each sealed anew.
+/// A SyncdSnapshot of these records ([`super::sealed_records`]), which sum up to `state`.
 pub fn build_snapshot<'a>(
-    version: u64,
+    state: &State,
     collection: Collection,
-    records: impl IntoIterator<Item = &'a Change>,
+    records: impl IntoIterator<Item = &'a [u8]>,
     key_id: &[u8],
     keys: &SyncKeys,
-    rng: &mut dyn CryptoRng,
-) -> (Vec<u8>, State) {
-    let mut hash = LtHash::EMPTY;
-    let mut list = Vec::new();
-    for change in records {
-        let plain = proto::SyncActionData {
-            index: Some(change.index.clone()),
-            value: Some(change.value.clone()),
-            padding: Some(Vec::new()),
-            version: Some(change.version),
-        };
-        let mut iv = [0; 16];
-        rng.fill_bytes(&mut iv);
-        let blob = keys.seal(Operation::Set, key_id, &plain.encode_to_vec(), iv);
-        hash.add(&mac_of(&blob).unwrap_or_default());
-        push(&record(keys.index_mac(&change.index), blob, key_id), &mut list);
-    }
-    let mac = keys.snapshot_mac(&hash, version, collection.as_str());
+) -> Vec<u8> {
+    let mac = keys.snapshot_mac(&state.hash, state.version, collection.as_str());
     let mut snapshot = proto::SyncdSnapshot {
-        version: Some(proto::SyncdVersion { version: Some(version) }),
+        version: Some(proto::SyncdVersion { version: Some(state.version) }),
         mac: Some(mac.to_vec()),
         key_id: Some(proto::KeyId { id: Some(key_id.to_vec()) }),
     }
     .encode_to_vec();
-    snapshot.extend(list);
-    (snapshot, State { version, hash })
+    for record in records {
+        encode_key(INLINE, WireType::LengthDelimited, &mut snapshot);
+        encode_varint(record.len() as u64, &mut snapshot);
+        snapshot.extend_from_slice(record);
+    }
+    snapshot
 }

@@ -8,6 +8,7 @@ use prost::Message as _;
 use super::{
     AccountId, DeviceRef, Namespace, Timer, World,
     account::Bootstrap,
+    app_state::KEY_ID,
     compose::Form,
     phone::{Kept, Noticed, Received},
     session::Phase,
@@ -98,6 +99,10 @@ impl World {
                 }
             }
             "chatstate" => {}
+            "notification" if node.text("type") == Some("server_sync") => {
+                self.phone_acks(phone, node);
+                self.phone_syncs(phone.account, now);
+            }
             _ => self.phone_acks(phone, node),
         }
     }
@@ -119,7 +124,9 @@ impl World {
             Ok((Some(decoded), bytes)) => {
                 account.phone.failures.remove(&(sender, message.id.clone()));
                 self.phone_thanks(phone, message, own);
-                if !message.peer {
+                if message.peer {
+                    self.phone_is_asked(sender, decoded, now);
+                } else {
                     self.phone_keeps(phone, sender, message, decoded, bytes, now);
                 }
             }
@@ -370,25 +377,60 @@ impl World {
             return;
         }
         let content = self.bootstrap_content(device, step, now);
+        let Some((id, stanza)) = self.phone_tells(device, content, now) else { return };
+        if let Some(known) = self.device_mut(device) {
+            known.bootstrap = Some(Bootstrap { step: step + 1, waiting: Some(id) });
+        }
+        self.says(DeviceRef { account: device.account, device: 0 }, stanza);
+        self.at(now + BOOTSTRAP_PATIENCE, Timer::Bootstrap { device, step: step + 1 });
+    }
+
+    /// A peer message to one companion: its id, and the stanza to be said.
+    fn phone_tells(
+        &mut self,
+        to: DeviceRef,
+        content: ProtocolMessage,
+        now: Millis,
+    ) -> Option<(String, Node)> {
         let message = proto::Message { protocol_message: Some(Box::new(content)), ..Default::default() };
         let bytes = message.encode_to_vec();
         let id = self.random_hex(16);
-        let to = self.jid(device, Namespace::Lid);
-        let Some(enc) = self.phone_encrypts(device.account, device, bytes.clone(), now) else { return };
+        let jid = self.jid(to, Namespace::Lid);
+        let enc = self.phone_encrypts(to.account, to, bytes.clone(), now)?;
         let meta = Node::new("meta").attr("appdata", "default");
         let stanza = Outgoing {
             peer: true,
             direct: Some(enc),
             extras: vec![meta],
-            ..Outgoing::text(id.clone(), to.clone())
+            ..Outgoing::text(id.clone(), jid.clone())
         };
-        let kept = Kept { to, message: bytes, peer: true, at: now };
-        self.account_mut(device.account).phone.keep_sent(&id, kept);
-        if let Some(known) = self.device_mut(device) {
-            known.bootstrap = Some(Bootstrap { step: step + 1, waiting: Some(id) });
+        let kept = Kept { to: jid, message: bytes, peer: true, at: now };
+        self.account_mut(to.account).phone.keep_sent(&id, kept);
+        Some((id, stanza.build()))
+    }
+
+    /// What a companion asks of its phone: app-state keys.
+    fn phone_is_asked(&mut self, by: DeviceRef, message: proto::Message, now: Millis) {
+        // Baileys wraps what it tells its own phone.
+        let message = match message.device_sent_message {
+            Some(sent) => *sent.message.unwrap_or_default(),
+            None => message,
+        };
+        let Some(request) = message.protocol_message.and_then(|p| p.app_state_sync_key_request) else {
+            return;
+        };
+        let keys = request.key_ids.into_iter().filter_map(|id| id.key_id).map(|id| {
+            let known = self.key_to_share(by, now);
+            if id == KEY_ID {
+                return known;
+            }
+            // "I do not have it": the id alone.
+            AppStateSyncKey { key_id: Some(AppStateSyncKeyId { key_id: Some(id) }), key_data: None }
+        });
+        let content = key_share(keys.collect());
+        if let Some((_, stanza)) = self.phone_tells(by, content, now) {
+            self.says(DeviceRef { account: by.account, device: 0 }, stanza);
         }
-        self.says(DeviceRef { account: device.account, device: 0 }, stanza.build());
-        self.at(now + BOOTSTRAP_PATIENCE, Timer::Bootstrap { device, step: step + 1 });
     }
 
     fn bootstrap_answered(&mut self, device: DeviceRef, id: &str, now: Millis) {
@@ -409,28 +451,28 @@ impl World {
         }
     }
 
+    fn key_to_share(&self, with: DeviceRef, now: Millis) -> AppStateSyncKey {
+        let account = self.account(with.account);
+        let key_indexes = account.devices.values().filter_map(|d| d.key_index);
+        AppStateSyncKey {
+            key_id: Some(AppStateSyncKeyId { key_id: Some(KEY_ID.to_vec()) }),
+            key_data: Some(AppStateSyncKeyData {
+                key_data: Some(account.phone.app_state_key.to_vec()),
+                fingerprint: Some(AppStateSyncKeyFingerprint {
+                    raw_id: Some(account.raw_id),
+                    current_index: Some(account.key_index),
+                    device_indexes: std::iter::once(0).chain(key_indexes).collect(),
+                }),
+                timestamp: i64::try_from(now.0).ok(),
+            }),
+        }
+    }
+
     /// Key share, then what history there is: none, the names, and the sign that this was all.
     fn bootstrap_content(&self, device: DeviceRef, step: u8, now: Millis) -> ProtocolMessage {
         let account = self.account(device.account);
         if step == 0 {
-            let key_indexes = account.devices.values().filter_map(|d| d.key_index);
-            let key = AppStateSyncKey {
-                key_id: Some(AppStateSyncKeyId { key_id: Some(vec![0, 0, 0, 0, 0, 1]) }),
-                key_data: Some(AppStateSyncKeyData {
-                    key_data: Some(account.phone.app_state_key.to_vec()),
-                    fingerprint: Some(AppStateSyncKeyFingerprint {
-                        raw_id: Some(account.raw_id),
-                        current_index: Some(account.key_index),
-                        device_indexes: std::iter::once(0).chain(key_indexes).collect(),
-                    }),
-                    timestamp: i64::try_from(now.0).ok(),
-                }),
-            };
-            return ProtocolMessage {
-                r#type: Some(APP_STATE_SYNC_KEY_SHARE),
-                app_state_sync_key_share: Some(AppStateSyncKeyShare { keys: vec![key] }),
-                ..Default::default()
-            };
+            return key_share(vec![self.key_to_share(device, now)]);
         }
         let (sync_type, progress) = match step {
             1 => (INITIAL_BOOTSTRAP, None),
@@ -460,6 +502,14 @@ impl World {
             }),
             ..Default::default()
         }
+    }
+}
+
+fn key_share(keys: Vec<AppStateSyncKey>) -> ProtocolMessage {
+    ProtocolMessage {
+        r#type: Some(APP_STATE_SYNC_KEY_SHARE),
+        app_state_sync_key_share: Some(AppStateSyncKeyShare { keys }),
+        ..Default::default()
     }
 }
 
