@@ -1,6 +1,7 @@
 //! What one linked device decides: functions of (state, input, time, randomness, transaction). Nothing here awaits,
 //! reads a clock or opens a socket; what is to happen outside leaves as an [`Effect`] after the commit.
 
+mod app_state;
 mod changes;
 mod content;
 mod dispatch;
@@ -21,6 +22,7 @@ mod timer;
 mod view;
 
 pub use crate::stanza::ChatState;
+pub use app_state::{Blob, StateChange};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use media::Attachment;
@@ -30,7 +32,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{clock::Millis, store::access::IdempotencyKey, wire::Jid};
+use crate::{
+    clock::Millis,
+    store::{self, Tx, access::IdempotencyKey, people::Number},
+    wire::Jid,
+};
 
 /// What stops a turn.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +128,17 @@ impl Recipient {
             Self::Jid(jid) if jid.is_pn() => Self::Number(jid.user().to_owned()),
             other => other,
         }
+    }
+
+    /// The address of whom this names, as far as it is known without asking; bare.
+    pub fn known_as(&self, tx: &Tx<'_>, now: Millis) -> Result<Jid, store::Error> {
+        Ok(match self.clone().normalized() {
+            Self::Jid(jid) => jid.bare(),
+            Self::Number(digits) => match tx.people().number(&digits, now)? {
+                Number::Registered(jid) => jid.bare(),
+                Number::Unknown | Number::NotRegistered => Jid::pn(digits),
+            },
+        })
     }
 
     fn from_row(row: &str) -> Self {
@@ -398,6 +415,9 @@ pub enum SendError {
     /// The message cannot be forwarded; why, in words for the caller.
     #[error("the message cannot be forwarded")]
     NotForwardable(&'static str),
+    /// The chat as given.
+    #[error("no such chat")]
+    UnknownChat(String),
     /// The recipient as given.
     #[error("the recipient is not on WhatsApp")]
     NotOnWhatsapp(String),

@@ -7,7 +7,9 @@
 mod auth;
 mod batch;
 mod body;
+mod chats;
 mod choices;
+mod contacts;
 mod error;
 mod events;
 mod fields;
@@ -128,7 +130,12 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/messages/{id}/media", get(media::file))
         .route("/messages/search", get(messages::search))
         .route("/messages/{id}", get(messages::one).patch(kinds::edit).delete(kinds::revoke))
+        .route("/messages/{id}/star", post(chats::star))
+        .route("/chats", get(chats::list))
+        .route("/chats/{jid}", get(chats::one).patch(chats::change).delete(chats::delete))
         .route("/chats/{jid}/messages", get(messages::of_chat))
+        .route("/contacts", get(contacts::list))
+        .route("/contacts/{jid}", get(contacts::one).put(contacts::put).delete(contacts::delete))
         .route("/polls/{id}", get(messages::poll))
         .route("/polls/{id}/vote", post(messages::vote))
         .route("/mark-read", post(manners::mark_read))

@@ -2,6 +2,7 @@
 
 pub mod addon;
 pub mod adv;
+pub mod app_state;
 mod fuzz;
 pub mod keys;
 pub mod media;

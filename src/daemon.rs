@@ -1,5 +1,6 @@
 //! Tasks and lifetimes: one driver carries both lanes, everything else talks to it through a [`Handle`].
 
+mod blobs;
 mod connection;
 mod driver;
 pub mod media;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     account::{
         Answer, Batched, ChatState, Command, Link, Recipient, SendBatch, SendError, SendMessage, Sent,
-        Settings, Status,
+        Settings, StateChange, Status,
     },
     net,
     stanza::MediaConn,
@@ -91,7 +92,7 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<(Handle, JoinHandle<()>), Error> {
     let (requests, inbox) = mpsc::channel(WAITING);
-    let (driver, link) = driver::Driver::load(store, options, inbox).await?;
+    let (driver, link) = driver::Driver::load(store, options, inbox, requests.downgrade()).await?;
     let task = tokio::spawn(driver.run(stop));
     Ok((Handle { requests, link }, task))
 }
@@ -182,6 +183,33 @@ impl Handle {
                         return Err(SendError::NotConnected(status));
                     }
                 }
+            }
+        }
+    }
+
+    /// Changes something of app state: stored at once, after a reconnect if need be; then WhatsApp's word is waited for
+    /// as with a send.
+    pub async fn change(&self, change: StateChange) -> Result<(), SendError> {
+        let deadline = Instant::now() + RECONNECT_WAIT;
+        let mut link = self.link.clone();
+        loop {
+            link.mark_unchanged();
+            match self.ask(Command::Change(change.clone())).await {
+                Some((Answer::Done, settles)) => {
+                    return match timeout(ACK_WAIT, settles).await {
+                        Ok(Ok(Err(code))) => {
+                            Err(SendError::Refused { code, message_id: String::new(), replayed: false })
+                        }
+                        _ => Ok(()),
+                    };
+                }
+                Some((Answer::Refused(error), _)) => return Err(error),
+                Some((Answer::Later(status), _)) => {
+                    if !matches!(timeout_at(deadline, link.changed()).await, Ok(Ok(()))) {
+                        return Err(SendError::NotConnected(status));
+                    }
+                }
+                _ => return Err(SendError::Internal),
             }
         }
     }

@@ -22,7 +22,16 @@ static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| {
 /// A serialized `waE2E.Message` as JSON: camelCase names, bytes as base64, enums as numbers, 64-bit integers as
 /// numbers up to 2^53 and as strings above. Only members that are present appear. `None` if the bytes are no message.
 pub fn message_json(bytes: &[u8]) -> Option<serde_json::Value> {
-    let descriptor = POOL.as_ref()?.get_message_by_name("wa.Message")?;
+    json_of("wa.Message", bytes)
+}
+
+/// The same for a serialized `SyncActionValue` of app state.
+pub fn action_json(bytes: &[u8]) -> Option<serde_json::Value> {
+    json_of("wa.SyncActionValue", bytes)
+}
+
+fn json_of(name: &str, bytes: &[u8]) -> Option<serde_json::Value> {
+    let descriptor = POOL.as_ref()?.get_message_by_name(name)?;
     let message = DynamicMessage::decode(descriptor, bytes).ok()?;
     let options = SerializeOptions::new().stringify_64_bit_integers(false).use_enum_numbers(true);
     let mut json = message.serialize_with_options(serde_json::value::Serializer, &options).ok()?;

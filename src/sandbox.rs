@@ -4,6 +4,7 @@
 //! connections on one port, a task for each WebSocket, the control API over HTTP, and a file that keeps the state.
 
 mod admin;
+mod app_state;
 mod blobs;
 mod cdn;
 mod control;
@@ -34,7 +35,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
-    CompanionView, FaultView, FileKind, LogLine, MessageView, PhoneView, ReceiptView, Sending, StatsView,
+    AppStateView, CompanionView, FaultView, FileKind, LogLine, MessageView, PhoneChange, PhoneView,
+    ReceiptView, Sending, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

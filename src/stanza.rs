@@ -2,6 +2,7 @@
 //! other way round. Shapes only; what follows from a stanza is decided in `account` and in `sandbox`.
 
 mod ack;
+mod app_state;
 mod iq;
 mod media;
 mod message;
@@ -13,6 +14,7 @@ mod session;
 mod usync;
 
 pub use ack::{Ack, Nack};
+pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
 pub use iq::{Iq, IqError, IqKind};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
 pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};

@@ -7,7 +7,10 @@
 //! Another family is one file here, one `mod` line below and, if it brings tables, one line in `migrate.rs`.
 pub mod access;
 pub mod addons;
+pub mod app_state;
+pub mod chats;
 mod check;
+pub mod contacts;
 pub mod device;
 pub mod events;
 mod folder;

@@ -6,7 +6,8 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    Batched, Error, Link, Recipient, SendBatch, SendError, SendMessage, Sent, Status,
+    Batched, Blob, Error, Link, Recipient, SendBatch, SendError, SendMessage, Sent, StateChange, Status,
+    app_state::Waiting,
     link::{Conn, Outage, Phase, Retry, STOPPED},
 };
 use crate::{
@@ -77,6 +78,8 @@ pub enum Command {
         /// The message's row.
         message: i64,
     },
+    /// Change something of app state.
+    Change(StateChange),
     /// Show the account online or not.
     Presence {
         /// Online.
@@ -106,6 +109,8 @@ pub enum Input {
     Node(Node),
     /// The connection is gone.
     Closed(CloseCause),
+    /// What [`Effect::Fetch`] asked for: the file, verified, or nothing.
+    Fetched(u64, Option<Vec<u8>>),
     /// Somebody asks.
     Command(Ticket, Command),
     /// [`Account::deadline`] passed.
@@ -154,6 +159,8 @@ pub enum Effect {
     Answer(Ticket, Answer),
     /// WhatsApp acknowledged the send of this caller, or refused it with a code.
     Settled(Ticket, Result<(), u16>),
+    /// Download, verify and decrypt; [`Input::Fetched`] brings it back.
+    Fetch(Blob),
     /// The link changed.
     Link(Link),
 }
@@ -202,6 +209,10 @@ pub struct Account {
     pub(super) next_due: Option<Millis>,
     /// Callers who wait for WhatsApp's acknowledgement, by message id.
     pub(super) waiting: HashMap<String, Vec<Ticket>>,
+    /// Changes of app state are to be written.
+    pub(super) writes_wait: bool,
+    /// Callers who wait for that.
+    pub(super) state_waiting: Vec<Waiting>,
 }
 
 impl Account {
@@ -240,6 +251,8 @@ impl Account {
             outage: None,
             next_due: turn.tx.schedule().next_due()?,
             waiting: HashMap::new(),
+            writes_wait: turn.tx.app_state().waiting()? > 0,
+            state_waiting: Vec::new(),
         })
     }
 
@@ -261,6 +274,8 @@ impl Account {
             Input::Node(node) => self.node(&node, turn),
             Input::Closed(cause) => self.closed(cause, turn),
             Input::Tick => self.tick(turn),
+            Input::Fetched(id, content) => self.fetched(id, content, turn),
+            Input::Command(ticket, Command::Change(change)) => self.change_state(ticket, &change, turn),
             Input::Command(ticket, Command::Connect) => {
                 self.connect(turn)?;
                 turn.effects.push(Effect::Answer(ticket, Answer::Done));
@@ -302,7 +317,8 @@ impl Account {
     /// After the last input of a batch: sends what can be sent.
     pub fn settle(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.release(turn)?;
-        self.pump(turn)
+        self.pump(turn)?;
+        self.pump_app_state(turn)
     }
 
     /// Own number, without device.

@@ -265,6 +265,7 @@ impl Account {
 
     fn wipe(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.fail_queue(turn)?;
+        self.fail_writes(turn);
         turn.tx.device().wipe()?;
         self.device = Self::new_device(&self.settings, turn)?;
         self.link.paired = false;
@@ -422,6 +423,8 @@ impl Account {
                 self.media_hosts_answered(node, turn);
                 Ok(())
             }
+            Query::AppState(collections) => self.app_state_answered(&collections, node, turn),
+            Query::AppStateUpload(upload) => self.app_state_uploaded(&upload, node, turn),
             Query::Logout => self.finish_logout(turn),
         }
     }

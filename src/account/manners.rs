@@ -8,6 +8,7 @@ use super::{
     dispatch::{Account, Answer, Turn},
 };
 use crate::{
+    clock::Millis,
     stanza::{self, ChatState, Receipt, ReceiptKind},
     store::people::Number,
     wire::Jid,
@@ -33,12 +34,15 @@ impl Account {
         let Some(found) = turn.tx.messages().find_chat(&to)? else {
             return Ok(Answer::Refused(SendError::UnknownMessage(ids.first().cloned().unwrap_or_default())));
         };
+        let mut newest = Millis::default();
         for id in ids {
             let received = turn.tx.messages().find_in_chat(found.id, id)?.filter(|m| !m.key.from_me);
-            if received.is_none() {
+            let Some(received) = received else {
                 return Ok(Answer::Refused(SendError::UnknownMessage(id.clone())));
-            }
+            };
+            newest = newest.max(received.at);
         }
+        turn.tx.chats().read_until(found.id, newest)?;
         for ids in ids.chunks(MAX_READ) {
             let Some((first, more)) = ids.split_first() else { continue };
             let mut receipt = Receipt::new(first.clone(), to.clone(), ReceiptKind::Read);

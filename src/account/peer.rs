@@ -135,13 +135,4 @@ impl Account {
         };
         self.keep(&Reported { message: &message, chat: &chat, sender: &sender }, turn)
     }
-
-    /// Stores a message that came in, and reports it; nothing if it is there already.
-    pub(super) fn keep(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let Some(row) = turn.tx.messages().insert(reported.message)? else { return Ok(()) };
-        let Reported { message, chat, sender } = reported;
-        turn.tx.search().put(row, content::text_of(&message.content).as_deref())?;
-        self.learn_timer(&message.content, chat, sender, message.at, turn)?;
-        self.report(reported, turn)
-    }
 }

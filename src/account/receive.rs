@@ -270,6 +270,15 @@ impl Account {
         self.keep(&Reported { message: &message, chat: &source.chat, sender: &source.sender }, turn)
     }
 
+    /// Stores a message that came in, and reports it; nothing if it is there already.
+    pub(super) fn keep(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Some(row) = turn.tx.messages().insert(reported.message)? else { return Ok(()) };
+        let Reported { message, chat, sender } = reported;
+        file(row, &message.content, turn)?;
+        self.learn_timer(&message.content, chat, sender, message.at, turn)?;
+        self.report(reported, turn)
+    }
+
     /// What the phone tells its companions: keys and history. `true` if the message was that and nothing else.
     /// From anybody but an own device it is not believed.
     fn internal(
@@ -300,6 +309,9 @@ impl Account {
             if let Some(id) = key.key_id.as_ref().and_then(|id| id.key_id.as_deref()) {
                 turn.tx.sync().add_app_state_key(id, &key.encode_to_vec())?;
             }
+        }
+        if protocol.app_state_sync_key_share.is_some() {
+            self.app_state_keys_came();
         }
         if let Some(history) = &protocol.history_sync_notification {
             turn.tx.sync().add_history(&incoming.id, &history.encode_to_vec())?;
@@ -420,6 +432,15 @@ impl Account {
             device_identity: self.device.paired.as_ref().map(|p| p.device_identity.clone()),
         })
     }
+}
+
+/// Makes what a message says findable; what says nothing by itself is not shown among what does.
+pub(super) fn file(row: i64, content: &[u8], turn: &Turn<'_>) -> Result<(), Error> {
+    turn.tx.search().put(row, content::text_of(content).as_deref())?;
+    if !matches!(content::kind(content), content::Kind::Said) {
+        turn.tx.chats().set_aside(row)?;
+    }
+    Ok(())
 }
 
 impl Turn<'_> {

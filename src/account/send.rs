@@ -16,7 +16,7 @@ use super::{
     dispatch::{Account, Effect, Turn},
     events::Reported,
     link::{Conn, Phase, Query},
-    receive::fresh_uuid,
+    receive::{file, fresh_uuid},
 };
 use crate::{
     crypto::{
@@ -410,7 +410,7 @@ impl Account {
         };
         match turn.tx.messages().insert(&message)? {
             Some(id) => {
-                turn.tx.search().put(id, content::text_of(&row.content).as_deref())?;
+                file(id, &row.content, turn)?;
                 Ok(id)
             }
             None => Ok(turn.tx.messages().find(&message.key)?.map_or(0, |stored| stored.id)),

@@ -32,6 +32,8 @@ pub(super) enum ApiError {
     BatchNotFound(String),
     /// Why not.
     NotForwardable(&'static str),
+    ChatNotFound(String),
+    ContactNotFound(String),
     MethodNotAllowed,
     IdempotencyConflict,
     PayloadTooLarge,
@@ -112,6 +114,18 @@ impl ApiError {
                 "VALIDATION_ERROR",
                 "The given data was invalid.",
                 json!({ "message_id": [why] }),
+            ),
+            Self::ChatNotFound(chat) => (
+                StatusCode::NOT_FOUND,
+                "CHAT_NOT_FOUND",
+                "There is no chat with this number or id.",
+                json!({ "chat": chat }),
+            ),
+            Self::ContactNotFound(contact) => (
+                StatusCode::NOT_FOUND,
+                "CONTACT_NOT_FOUND",
+                "Nothing is known of this contact.",
+                json!({ "contact": contact }),
             ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -234,6 +248,7 @@ impl From<SendError> for ApiError {
             SendError::UnknownMessage(id) => Self::MessageNotFound(id),
             SendError::QueueFull => Self::QueueFull,
             SendError::NotForwardable(why) => Self::NotForwardable(why),
+            SendError::UnknownChat(chat) => Self::ChatNotFound(chat),
             SendError::NotOnWhatsapp(recipient) => Self::NotOnWhatsapp(recipient),
             SendError::IdempotencyConflict => Self::IdempotencyConflict,
             SendError::Refused { code, replayed, .. } => Self::SendFailed { code, replayed },

@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use crate::{
-    account::{Batched, Link, SendBatch, SendError, SendMessage, Sent},
+    account::{Batched, Link, SendBatch, SendError, SendMessage, Sent, StateChange},
     daemon::{
         Shown,
         media::{Desk, FileError, Scratch, SendMedia, Stored},
@@ -27,6 +27,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn scratch(&self) -> Scratch;
     /// Shows something of the account, now or not at all.
     fn show(&self, what: Shown) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Changes something of app state; waits for WhatsApp's word as a send does.
+    fn change(&self, change: StateChange) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Stores, sends, and waits as the contract says.
     fn send_message(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
     /// The same with a preview of the first link in the text, if it can be had.
@@ -62,6 +64,10 @@ impl Instance for Desk {
 
     async fn show(&self, what: Shown) -> Result<(), SendError> {
         self.handle().show(what).await
+    }
+
+    async fn change(&self, change: StateChange) -> Result<(), SendError> {
+        self.handle().change(change).await
     }
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {

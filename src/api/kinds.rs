@@ -13,6 +13,7 @@ use super::{
     ApiError, App, Instance,
     auth::{Caller, ToSend},
     body::Object,
+    chats,
     fields::{self, Faults},
     recipient,
     send::{self, Common, TO},
@@ -251,7 +252,7 @@ pub(super) struct Deletion {
     send_at: Option<String>,
 }
 
-/// `DELETE /messages/{id}?to=…&for=everyone`: takes a message of the account back.
+/// `DELETE /messages/{id}?to=…&for=everyone`: takes a message of the account back; `for=me`: from the own devices alone.
 pub(super) async fn revoke<I: Instance>(
     caller: Caller<ToSend>,
     State(app): State<App<I>>,
@@ -260,13 +261,9 @@ pub(super) async fn revoke<I: Instance>(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
-    match query.r#for.as_deref() {
-        None | Some("everyone") => {}
-        // Better refused than a message that stays on the phone.
-        Some("me") => {
-            faults.add("for", "Deleting for oneself alone is not available; the for field must be everyone.")
-        }
-        Some(_) => faults.add("for", "The for field must be everyone."),
+    let for_me = query.r#for.as_deref() == Some("me");
+    if !matches!(query.r#for.as_deref(), None | Some("everyone" | "me")) {
+        faults.add("for", "The for field must be everyone or me.");
     }
     let to = query.to.or(query.recipient).or(query.number);
     let given = [("to", to), ("send_at", query.send_at)];
@@ -275,6 +272,11 @@ pub(super) async fn revoke<I: Instance>(
         .filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?))))
         .collect();
     let body = Object::of_address(&Method::DELETE, &id, members);
+    if for_me {
+        let chat = send::recipient(&body.members, &TO, &mut faults);
+        faults.check()?;
+        return chats::delete_for_me(&app, chat.ok_or(ApiError::Internal)?, id).await;
+    }
     let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
     faults.check()?;
     let Some(command) = command else { return Err(ApiError::Internal) };

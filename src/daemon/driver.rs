@@ -16,17 +16,20 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Options, Request,
+    Handle, Options, Request, blobs,
     connection::{Connection, Happened},
 };
 use crate::{
     account::{self, Account, Answer, Effect, Input, Link, SendError, Ticket, Turn},
     clock::Millis,
+    net::media::Cdn,
     store::{Error, Store, Tx},
 };
 
 /// Inputs of one turn at most: bounds the time a commit takes and the work that a failed one repeats.
 const BATCH: usize = 64;
+/// Blobs that may wait to be looked at; there are five collections, each asks for one at a time.
+const BLOBS: usize = 5;
 /// After a failed commit the storage gets this pause before the next try.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -54,6 +57,12 @@ pub(super) struct Driver {
     callers: HashMap<Ticket, Caller>,
     next_ticket: Ticket,
     link: Arc<watch::Sender<Link>>,
+    cdn: Cdn,
+    /// For tasks of ours that ask like any other caller; alone it keeps nobody alive.
+    requests: mpsc::WeakSender<Request>,
+    /// Blobs that were asked for, and who brings them.
+    fetched: mpsc::Receiver<(u64, Option<Vec<u8>>)>,
+    fetching: mpsc::Sender<(u64, Option<Vec<u8>>)>,
     /// When the account wants to be woken.
     deadline: Option<Millis>,
 }
@@ -63,6 +72,7 @@ impl Driver {
         store: Store,
         options: Options,
         inbox: mpsc::Receiver<Request>,
+        requests: mpsc::WeakSender<Request>,
     ) -> Result<(Self, watch::Receiver<Link>), Error> {
         let mut seed = [0; 32];
         rand::fill(&mut seed);
@@ -83,7 +93,13 @@ impl Driver {
             .await?;
         let (link, watcher) = watch::channel(link);
         let link = Arc::new(link);
+        let (fetching, fetched) = mpsc::channel(BLOBS);
+        let cdn = Cdn::new(options.net.proxy.clone(), options.net.extra_roots.as_deref());
         let driver = Self {
+            cdn,
+            requests,
+            fetched,
+            fetching,
             store,
             options,
             core,
@@ -109,6 +125,7 @@ impl Driver {
                     None => break,
                 },
                 happened = Self::happens(&mut self.connection) => happened,
+                Some((id, content)) = self.fetched.recv() => Input::Fetched(id, content),
                 () = Self::due(self.deadline) => Input::Tick,
             };
             let mut inputs = vec![first];
@@ -263,6 +280,12 @@ impl Driver {
                         let _ = settled.send(outcome);
                     }
                     self.forget_if_done(ticket);
+                }
+                Effect::Fetch(blob) => {
+                    if let Some(requests) = self.requests.upgrade() {
+                        let handle = Handle { requests, link: self.link.subscribe() };
+                        blobs::fetch(handle, self.cdn.clone(), blob, self.fetching.clone());
+                    }
                 }
                 // Shown since the commit.
                 Effect::Link(_) => {}

@@ -11,13 +11,13 @@ use tokio::{
 
 use super::{
     core::{
-        FaultView, LogLine, MessageView, OperateError, Operation, PhoneView, ReceiptView, Sending, StatsView,
-        World,
+        AppStateView, FaultView, LogLine, MessageView, OperateError, Operation, PhoneChange, PhoneView,
+        ReceiptView, Sending, StatsView, World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
 };
-use crate::stanza::ReceiptKind;
+use crate::{crypto::app_state::Collection, stanza::ReceiptKind};
 
 /// Long polls end here at the latest.
 const MAX_WAIT: Duration = Duration::from_secs(300);
@@ -228,6 +228,35 @@ impl Admin {
             world.switch(world.phone(number)?, online, now);
             Ok(())
         })
+    }
+
+    /// The phone's user changes something of its app state; companions hear of it.
+    pub fn change(&self, number: &str, change: &PhoneChange) -> Reply<()> {
+        self.shared.input(|world, now| Ok(world.change_app_state(world.phone(number)?, change, now)?))
+    }
+
+    /// The records of app state in force, as this phone has read them, and how many patches it found counted wrongly.
+    pub fn app_state(&self, number: &str) -> Reply<(Vec<AppStateView>, u64)> {
+        self.shared.read(|world| {
+            let phone = world.phone(number)?;
+            Ok((world.app_state_views(phone), world.app_state_diverged(phone)))
+        })
+    }
+
+    /// The phone uploads a snapshot of a collection for devices that are linked from now on; nothing where it is empty.
+    pub(super) async fn snapshot(&self, number: &str, collection: Collection) -> Reply<()> {
+        let sealed = self.shared.input(|world, now| {
+            let phone = world.phone(number)?;
+            let snapshot = world.phone_snapshot(phone, collection, now);
+            Ok::<_, AdminError>(snapshot.map(|snapshot| (phone, world.seal_blob(&snapshot))))
+        })?;
+        let Some((phone, (blob, reference))) = sealed else { return Ok(()) };
+        let failed = |error: io::Error| AdminError { status: 500, message: error.to_string() };
+        let mut writer = self.shared.blobs.begin(None).await.map_err(failed)?;
+        writer.write(&blob).await.map_err(failed)?;
+        self.shared.blobs.keep(writer).await.map_err(failed)?;
+        self.shared.input(|world, _| world.publish_snapshot(phone, collection, reference));
+        Ok(())
     }
 
     /// Does something to a companion's connection.

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     admin::{Admin, AdminError, DeviceCommand},
-    cdn,
+    app_state, cdn,
     listener::ChatAllowed,
     sending::{self, What},
     shared::Shared,
@@ -27,8 +27,8 @@ use crate::wire::frame;
 const MAX_BODY: usize = 32 << 20;
 
 #[derive(Clone)]
-struct App {
-    admin: Admin,
+pub(super) struct App {
+    pub(super) admin: Admin,
     shared: Arc<Shared>,
 }
 
@@ -65,6 +65,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/typing", post(typing))
         .route("/admin/phones/{number}/presence", post(presence))
         .route("/admin/phones/{number}/online", post(online))
+        .route("/admin/phones/{number}/contacts", post(app_state::contact))
+        .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
+        .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))
         .route("/admin/devices/{jid}/{command}", post(device))
         .route("/admin/faults", get(faults).put(set_faults).delete(clear_faults))
         .route("/admin/stats", get(stats))
@@ -103,10 +106,10 @@ async fn chat(
 }
 
 /// A JSON object; no body counts as an empty one.
-struct Body(Map<String, Value>);
+pub(super) struct Body(pub(super) Map<String, Value>);
 
 impl Body {
-    fn text(&self, key: &str) -> Reply<Option<String>> {
+    pub(super) fn text(&self, key: &str) -> Reply<Option<String>> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -115,7 +118,7 @@ impl Body {
         }
     }
 
-    fn required(&self, key: &str) -> Reply<String> {
+    pub(super) fn required(&self, key: &str) -> Reply<String> {
         self.text(key)?.ok_or_else(|| bad(format!("{key} is missing")))
     }
 

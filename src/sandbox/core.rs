@@ -6,6 +6,8 @@
 //! through [`World::hear`], what it receives comes from its queue.
 
 mod account;
+mod app_state;
+mod changes;
 mod compose;
 mod faults;
 mod iq;
@@ -34,6 +36,7 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 pub(crate) use account::{Account, AccountId, DeviceRef, Namespace};
+pub use changes::{AppStateView, PhoneChange};
 pub(crate) use compose::Uploaded;
 pub use compose::{FileKind, Sending};
 pub(crate) use faults::Faults;

@@ -9,11 +9,16 @@ use serde_json::Value;
 use super::{
     admin::{AdminError, DeviceCommand},
     core::{
-        ConnId, Effect, LogLine, MessageView, Operation, PhoneView, ReceiptView, Sending, Settings,
-        StatsView, World,
+        AppStateView, ConnId, Effect, LogLine, MessageView, Operation, PhoneChange, PhoneView, ReceiptView,
+        Sending, Settings, StatsView, World,
     },
 };
-use crate::{clock::Millis, crypto::PublicKey, stanza::ReceiptKind, wire::Node};
+use crate::{
+    clock::Millis,
+    crypto::{PublicKey, app_state::Collection},
+    stanza::ReceiptKind,
+    wire::Node,
+};
 
 /// What the server does to a connection.
 #[derive(Debug)]
@@ -151,6 +156,40 @@ impl Lab {
         let device = self.world.companion(jid)?;
         self.world.forget_session(phone, device);
         Ok(())
+    }
+
+    /// The phone's user changes something of its app state.
+    pub fn change(&mut self, number: &str, change: &PhoneChange, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.change_app_state(phone, change, now)?)
+    }
+
+    /// The records of app state in force, as this phone has read them.
+    pub fn app_state(&self, number: &str) -> Reply<Vec<AppStateView>> {
+        Ok(self.world.app_state_views(self.world.phone(number)?))
+    }
+
+    /// The phone makes a snapshot of a collection for devices that are linked from now on: its blob, which the story
+    /// has to keep, being the media server.
+    pub fn snapshot(&mut self, number: &str, collection: Collection, now: Millis) -> Reply<Vec<u8>> {
+        let phone = self.world.phone(number)?;
+        let empty = AdminError { status: 409, message: "the collection is empty".into() };
+        let snapshot = self.world.phone_snapshot(phone, collection, now).ok_or(empty)?;
+        let (blob, reference) = self.world.seal_blob(&snapshot);
+        self.world.publish_snapshot(phone, collection, reference);
+        Ok(blob)
+    }
+
+    /// The phone changes much at once: the patch's list is a blob, which the story has to keep.
+    pub fn change_much(&mut self, number: &str, changes: &[PhoneChange], now: Millis) -> Reply<Vec<u8>> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.change_app_state_by_blob(phone, changes, now)?)
+    }
+
+    /// The last patch of a collection is damaged where the server keeps it.
+    pub fn damage_app_state(&mut self, number: &str, collection: Collection) -> Reply<bool> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.damage_app_state(phone, collection))
     }
 
     /// Replaces the faults in force; an empty object ends all.

@@ -1,7 +1,10 @@
 //! Notifications: what changed elsewhere. Always acknowledged, whatever they say.
 
 use super::{Malformed, jid, text};
-use crate::wire::{Jid, Node};
+use crate::{
+    crypto::app_state::Collection,
+    wire::{Jid, Node},
+};
 
 /// What happened to a device list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub enum NotificationKind {
     OwnDevices(Vec<ListedDevice>),
     /// Our own push name.
     PushName(String),
+    /// Collections of app state moved, to these versions where they are told.
+    ServerSync(Vec<(Collection, Option<u64>)>),
     /// Everything else, by type.
     Other(String),
 }
@@ -91,6 +96,12 @@ impl Notification {
                 } else {
                     NotificationKind::Other(word.to_owned())
                 }
+            }
+            "server_sync" => {
+                let moved = node.find_all("collection").filter_map(|moved| {
+                    Some((moved.text("name").and_then(Collection::parse)?, moved.number("version")))
+                });
+                NotificationKind::ServerSync(moved.collect())
             }
             other => NotificationKind::Other(other.to_owned()),
         };

@@ -134,6 +134,10 @@ impl Tx<'_> {
     }
 }
 
+/// What says something by itself, and was not deleted here, alone or with its chat.
+pub(super) const SHOWN: &str = "deleted = 0 AND aside = 0
+     AND at > (SELECT chat.deleted_at FROM chat WHERE chat.id = message.chat)";
+
 pub(super) const MESSAGE: &str = "SELECT id, chat, wa_id, from_me, participant, uuid, at, content, status, refused, push_name FROM message";
 
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
@@ -233,6 +237,7 @@ impl Messages<'_> {
                  WHERE id = ?1 AND timer_set_at < (SELECT timer_set_at FROM chat WHERE id = ?2)",
             )?
             .execute([keep, drop])?;
+            self.0.chats().merge(keep, drop)?;
             conn.prepare_cached("DELETE FROM chat WHERE id = ?1")?.execute([drop])?;
         }
         conn.prepare_cached("UPDATE chat SET jid = ?1, alt = ?2 WHERE jid IN (?1, ?2) OR alt IN (?1, ?2)")?
@@ -281,7 +286,7 @@ impl Messages<'_> {
         Ok(statement.query_row([wa_id], message).optional()?)
     }
 
-    /// Up to `limit` messages of a chat, newest first: those before or after one of it, or from the top.
+    /// Up to `limit` messages that a chat shows, newest first: those before or after one of it, or from the top.
     pub fn page(
         &self,
         chat: i64,
@@ -295,7 +300,7 @@ impl Messages<'_> {
             Some(Edge::After(edge)) => (Some(edge), "AND (at, id) > (?2, ?3)", "ASC"),
         };
         let mut statement = self.0.conn().prepare_cached(&format!(
-            "{MESSAGE} WHERE chat = ?1 {comparison} AND ?2 >= 0 AND ?3 >= 0
+            "{MESSAGE} WHERE chat = ?1 {comparison} AND ?2 >= 0 AND ?3 >= 0 AND {SHOWN}
              ORDER BY at {order}, id {order} LIMIT ?4 OFFSET ?5"
         ))?;
         let (at, id) = edge.map_or((0, 0), |edge| (sql(edge.at.0), edge.id));
@@ -307,9 +312,12 @@ impl Messages<'_> {
         Ok(page)
     }
 
-    /// Messages of a chat.
+    /// Messages that a chat shows.
     pub fn count(&self, chat: i64) -> Result<u64, Error> {
-        let mut statement = self.0.conn().prepare_cached("SELECT count(*) FROM message WHERE chat = ?1")?;
+        let mut statement = self
+            .0
+            .conn()
+            .prepare_cached(&format!("SELECT count(*) FROM message WHERE chat = ?1 AND {SHOWN}"))?;
         Ok(unsql(statement.query_row([chat], |row| row.get(0))?))
     }
 

@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::{
     Error, Tx,
-    messages::{MESSAGE, Message, message},
+    messages::{MESSAGE, Message, SHOWN, message},
     sql, unsql,
 };
 
@@ -40,13 +40,15 @@ impl Search<'_> {
         skip: u64,
     ) -> Result<(Vec<Message>, u64), Error> {
         let Some(query) = query(words) else { return Ok((Vec::new(), 0)) };
-        const MATCH: &str = "id IN (SELECT rowid FROM message_text WHERE message_text MATCH ?1) AND (?2 IS NULL OR chat = ?2)";
+        let matching = format!(
+            "id IN (SELECT rowid FROM message_text WHERE message_text MATCH ?1) AND (?2 IS NULL OR chat = ?2) AND {SHOWN}"
+        );
         let conn = self.0.conn();
         let total = conn
-            .prepare_cached(&format!("SELECT count(*) FROM message WHERE {MATCH}"))?
+            .prepare_cached(&format!("SELECT count(*) FROM message WHERE {matching}"))?
             .query_row(params![query, chat], |row| row.get(0))?;
         let mut statement = conn.prepare_cached(&format!(
-            "{MESSAGE} WHERE {MATCH} ORDER BY at DESC, id DESC LIMIT ?3 OFFSET ?4"
+            "{MESSAGE} WHERE {matching} ORDER BY at DESC, id DESC LIMIT ?3 OFFSET ?4"
         ))?;
         let found = statement.query_map(params![query, chat, limit, sql(skip)], message)?;
         Ok((found.collect::<Result<_, _>>()?, unsql(total)))

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
-    account::{self, Batched, Link, Qr, SendBatch, SendError, SendMessage, Sent, Status},
+    account::{self, Batched, Link, Qr, SendBatch, SendError, SendMessage, Sent, StateChange, Status},
     api::{Instance, Parts, Peer, router},
     clock::Millis,
     daemon::{
@@ -55,6 +55,7 @@ pub(crate) struct Asked {
     pub(crate) linked: Vec<SendMessage>,
     pub(crate) batches: Vec<SendBatch>,
     pub(crate) shown: Vec<Shown>,
+    pub(crate) changes: Vec<StateChange>,
     pub(crate) files: Vec<SendMedia>,
     pub(crate) connects: usize,
     pub(crate) logouts: Vec<bool>,
@@ -109,6 +110,11 @@ impl Instance for Scripted {
         self.asked(|asked| asked.batches.push(batch));
         let sent = self.0.answer.lock().unwrap().clone()?;
         Ok(Batched { id: "b1".into(), replayed: sent.replayed })
+    }
+
+    async fn change(&self, change: StateChange) -> Result<(), SendError> {
+        self.asked(|asked| asked.changes.push(change));
+        self.0.answer.lock().unwrap().clone().map(drop)
     }
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {

@@ -128,7 +128,7 @@ async fn own_messages_are_edited_and_taken_back() {
     let id = || "3EB0AA".to_owned();
     assert_eq!(said, [Body::Edit { id: id(), text: "better".into() }, Body::Revoke { id: id() }]);
     assert!(
-        refused("DELETE", &format!("/messages/3EB0AA?to={TO}&for=me"), json!({})).await["for"].is_array()
+        refused("DELETE", &format!("/messages/3EB0AA?to={TO}&for=him"), json!({})).await["for"].is_array()
     );
     assert!(refused("DELETE", "/messages/3EB0AA", json!({})).await["to"].is_array());
     assert!(refused("PATCH", "/messages/3EB0AA", json!({ "to": TO })).await["message"].is_array());

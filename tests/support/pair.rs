@@ -15,10 +15,11 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 use wazap::{
     account::{
-        self, Account, Answer, Body, CloseCause, Command, Dial, Effect, Input, Link, Recipient, SendError,
-        SendMessage, Sent, Settings, Status, Ticket, Turn,
+        self, Account, Answer, Blob, Body, CloseCause, Command, Dial, Effect, Input, Link, Recipient,
+        SendError, SendMessage, Sent, Settings, Status, Ticket, Turn,
     },
     clock::Millis,
+    crypto::media::{Claim, MediaKeys, Verifier},
     sandbox::{Lab, Out, Sending},
     store::{self, Store, Tx, access::IdempotencyKey},
     wire::{Node, codec},
@@ -82,6 +83,8 @@ pub struct Pair {
     pub links: Vec<Link>,
     /// What the client wrote, newest last.
     pub written: Vec<Node>,
+    /// What the media servers hold.
+    pub blobs: Vec<Vec<u8>>,
     core: Arc<Mutex<Core>>,
     store: Store,
     settings: Settings,
@@ -119,6 +122,7 @@ impl Pair {
             mishaps: 0,
             links: Vec::new(),
             written: Vec::new(),
+            blobs: Vec::new(),
             core: Arc::new(Mutex::new(Core {
                 account: None,
                 rng: StdRng::seed_from_u64(seed ^ 0x00c1_1e47),
@@ -462,6 +466,10 @@ impl Pair {
                     self.settled.insert(ticket, outcome);
                 }
                 Effect::Link(link) => self.links.push(link),
+                Effect::Fetch(blob) => {
+                    let content = self.blobs.iter().find_map(|sealed| open(&blob, sealed));
+                    self.inbox.push_back(Input::Fetched(blob.id, content));
+                }
             }
         }
     }
@@ -495,6 +503,18 @@ impl Pair {
             Out::Node(_) | Out::Freeze(_) => {}
         }
     }
+}
+
+/// A blob, if it is the one that is wanted: by the hash that was announced, as on the real servers.
+fn open(wanted: &Blob, sealed: &[u8]) -> Option<Vec<u8>> {
+    let claim = Claim::new(wanted.file_sha256.as_deref(), wanted.file_enc_sha256.as_deref(), None).ok()?;
+    let mut verifier = Verifier::new(MediaKeys::derive(&wanted.media_key, wanted.kind));
+    verifier.update(sealed);
+    let mut content = Vec::new();
+    let mut decryptor = verifier.finish(claim).ok()?.decryptor();
+    decryptor.update(sealed, &mut content).ok()?;
+    decryptor.finish(&mut content).ok()?;
+    Some(content)
 }
 
 /// WhatsApp ids in events about messages.

@@ -8,8 +8,13 @@ use std::{
 use rand::{CryptoRng, RngExt as _};
 
 use crate::{
-    account::{SendMessage, Ticket, send::PendingResend},
+    account::{
+        SendMessage, Ticket,
+        app_state::{Syncing, Upload},
+        send::PendingResend,
+    },
     clock::Millis,
+    crypto::app_state::Collection,
     stanza::MediaConn,
     wire::Jid,
 };
@@ -66,6 +71,10 @@ pub(in crate::account) enum Query {
     /// Is this number registered?
     Number(String),
     MediaHosts,
+    /// These collections of app state.
+    AppState(Vec<Collection>),
+    /// A patch of ours.
+    AppStateUpload(Box<Upload>),
     Logout,
 }
 
@@ -117,6 +126,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) media_waiting: Vec<Ticket>,
     /// Who waits for the phone to upload a file again, by message id.
     pub(in crate::account) reuploads: HashMap<String, Vec<(Ticket, i64)>>,
+    /// Where each collection of app state stands.
+    pub(in crate::account) app_state: Syncing,
 }
 
 impl Conn {
@@ -150,6 +161,7 @@ impl Conn {
             media: None,
             media_waiting: Vec::new(),
             reuploads: HashMap::new(),
+            app_state: Syncing::default(),
         }
     }
 
@@ -197,6 +209,9 @@ impl Conn {
             at = at.min(ends);
         }
         if let Some(again) = self.ask_again_at {
+            at = at.min(again);
+        }
+        if let (Phase::Live, Some(again)) = (self.phase, self.app_state.deadline()) {
             at = at.min(again);
         }
         if self.phase == Phase::Draining {

@@ -166,6 +166,12 @@ impl Account {
         Ok(Some(Answer::Send(Ok(sent))))
     }
 
+    /// An id that no message had before.
+    pub(in crate::account) fn fresh_message_id(&self, turn: &mut Turn<'_>) -> String {
+        let own = self.own_pn();
+        message_id(own.as_ref().map_or("", Jid::user), turn.now, turn.rng)
+    }
+
     fn find_in(&self, with: &Jid, id: &str, turn: &Turn<'_>) -> Result<Option<Message>, Error> {
         let Some(chat) = turn.tx.messages().find_chat(with)? else { return Ok(None) };
         Ok(turn.tx.messages().find_in_chat(chat.id, id)?)
@@ -234,8 +240,7 @@ impl Account {
         command: &SendMessage,
         turn: &mut Turn<'_>,
     ) -> Result<Sent, Error> {
-        let own = self.own_pn();
-        let id = message_id(own.as_ref().map_or("", Jid::user), turn.now, turn.rng);
+        let id = self.fresh_message_id(turn);
         let row = recipient.to_row();
         let message = match recipient {
             Recipient::Number(_) => None,

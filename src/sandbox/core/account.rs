@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-use super::{ConnId, World, phone::Phone, queue::Queue, session::Phase};
+use super::{ConnId, World, app_state, phone::Phone, queue::Queue, session::Phase};
 use crate::{
     clock::Millis,
     crypto::{
@@ -75,6 +75,8 @@ pub(crate) struct Account {
     /// With whom messages were exchanged: they are told of device changes.
     pub(crate) peers: BTreeSet<AccountId>,
     pub(crate) phone: Phone,
+    /// As the server keeps it.
+    pub(crate) app_state: app_state::Logs,
 }
 
 /// The public halves that others encrypt to.
@@ -316,6 +318,7 @@ impl World {
             devices: BTreeMap::from([(0, Device::new(0, keys))]),
             peers: BTreeSet::new(),
             phone,
+            app_state: app_state::Logs::new(),
         };
         account.sign_key_indexes(now, &mut self.rng);
         self.by_pn.insert(pn, id);

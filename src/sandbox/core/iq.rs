@@ -81,7 +81,9 @@ impl World {
                 empty
             }
             (IqKind::Set, "w:m", Some("media_conn")) => Ok(self.media_conn(device, &iq.id, now)),
-            (IqKind::Set, "w:sync:app:state", Some("sync")) => app_state(iq, node),
+            (IqKind::Set, "w:sync:app:state", Some("sync")) => {
+                self.app_state(device, iq, node, now).ok_or(BAD_REQUEST)
+            }
             (IqKind::Set, "urn:xmpp:whatsapp:dirty", Some("clean")) => empty,
             (IqKind::Set, "md", Some("remove-companion-device")) => self.logout(device, iq, node),
             (IqKind::Get, "w:profile:picture", _) => Err((404, "item-not-found")),
@@ -264,18 +266,4 @@ impl World {
             }
         }
     }
-}
-
-/// Collections of app state are all empty; a patch is refused until they are kept.
-fn app_state(iq: &Iq, node: &Node) -> Answer {
-    let sync = node.find("sync").ok_or(BAD_REQUEST)?;
-    let mut answers = Vec::new();
-    for collection in sync.find_all("collection") {
-        let name = collection.text("name").ok_or(BAD_REQUEST)?.to_owned();
-        if collection.find("patch").is_some() {
-            return Err(UNKNOWN);
-        }
-        answers.push(Node::new("collection").attr("name", name));
-    }
-    Ok(Iq::result(&iq.id).child(Node::new("sync").children_from(answers)))
 }

@@ -199,6 +199,7 @@ impl World {
         {
             self.account_mut(account).name = name;
         }
+        self.keep_name(account, now);
         let device = self.next_device(account).ok_or(OperateError::Conflict("no device number is left"))?;
         self.account_mut(account).key_index += 1;
         let id = self.server_id();

@@ -4,13 +4,16 @@ use prost::Message as _;
 
 use super::{
     AccountId, DeviceRef, Namespace, World,
+    app_state::KEY_ID,
     phone::{Kept, Received},
+    phone_life::key_share,
 };
 use crate::{
     clock::Millis,
     proto::{
         self, MessageKey, WebMessageInfo,
         message::{
+            AppStateSyncKey, AppStateSyncKeyId, AppStateSyncKeyRequest,
             PeerDataOperationRequestResponseMessage, ProtocolMessage,
             peer_data_operation_request_response_message::{
                 PeerDataOperationResult, PlaceholderMessageResendResponse,
@@ -20,8 +23,7 @@ use crate::{
     stanza::Outgoing,
 };
 
-/// ProtocolMessage types: PEER_DATA_OPERATION_REQUEST_MESSAGE and its response.
-const REQUEST: i32 = 16;
+/// ProtocolMessage type PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE.
 const RESPONSE: i32 = 17;
 /// PeerDataOperationRequestType PLACEHOLDER_MESSAGE_RESEND.
 const PLACEHOLDER_RESEND: i32 = 4;
@@ -60,10 +62,10 @@ impl World {
             Some(sent) => sent.message.map(|inner| *inner).unwrap_or_default(),
             None => message,
         };
-        let Some(protocol) = message.protocol_message.filter(|protocol| protocol.r#type == Some(REQUEST))
-        else {
-            return;
-        };
+        let Some(protocol) = message.protocol_message else { return };
+        if let Some(request) = protocol.app_state_sync_key_request {
+            return self.phone_shares_keys(companion, request, now);
+        }
         let Some(request) = protocol.peer_data_operation_request_message else { return };
         if request.peer_data_operation_request_type != Some(PLACEHOLDER_RESEND) {
             return;
@@ -87,6 +89,18 @@ impl World {
             ..Default::default()
         };
         self.phone_tells(companion, answer, now);
+    }
+
+    fn phone_shares_keys(&mut self, companion: DeviceRef, request: AppStateSyncKeyRequest, now: Millis) {
+        let keys = request.key_ids.into_iter().filter_map(|id| id.key_id).map(|id| {
+            if id == KEY_ID {
+                return self.key_to_share(companion, now);
+            }
+            // "I do not have it": the id alone.
+            AppStateSyncKey { key_id: Some(AppStateSyncKeyId { key_id: Some(id) }), key_data: None }
+        });
+        let share = key_share(keys.collect());
+        self.phone_tells(companion, share, now);
     }
 
     /// A message as this phone keeps it, if it has it; names are by number, as phones answer.

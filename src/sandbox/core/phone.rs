@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rand::CryptoRng;
 
-use super::{DeviceRef, account::DeviceKeys};
+use super::{DeviceRef, account::DeviceKeys, app_state::Shelves};
 use crate::{
     clock::Millis,
     crypto::{
@@ -38,6 +38,8 @@ pub(crate) struct Phone {
     pub(crate) online: bool,
     /// Shared with every companion.
     pub(crate) app_state_key: [u8; 32],
+    /// What it has read of app state.
+    pub(crate) app_state: Shelves,
     pub(crate) inbox: VecDeque<Received>,
     /// How many messages were ever received.
     pub(crate) received: u64,
@@ -99,6 +101,7 @@ impl Phone {
             sessions: BTreeMap::new(),
             online: true,
             app_state_key,
+            app_state: Shelves::new(),
             inbox: VecDeque::new(),
             received: 0,
             receipts: VecDeque::new(),

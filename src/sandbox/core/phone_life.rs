@@ -8,6 +8,7 @@ use prost::Message as _;
 use super::{
     AccountId, DeviceRef, Namespace, Timer, World,
     account::Bootstrap,
+    app_state::KEY_ID,
     compose::Form,
     phone::{Kept, Noticed, Received},
     session::Phase,
@@ -98,6 +99,10 @@ impl World {
                 }
             }
             "chatstate" => {}
+            "notification" if node.text("type") == Some("server_sync") => {
+                self.phone_acks(phone, node);
+                self.phone_syncs(phone.account, now);
+            }
             _ => self.phone_acks(phone, node),
         }
     }
@@ -397,28 +402,28 @@ impl World {
         }
     }
 
+    pub(super) fn key_to_share(&self, with: DeviceRef, now: Millis) -> AppStateSyncKey {
+        let account = self.account(with.account);
+        let key_indexes = account.devices.values().filter_map(|d| d.key_index);
+        AppStateSyncKey {
+            key_id: Some(AppStateSyncKeyId { key_id: Some(KEY_ID.to_vec()) }),
+            key_data: Some(AppStateSyncKeyData {
+                key_data: Some(account.phone.app_state_key.to_vec()),
+                fingerprint: Some(AppStateSyncKeyFingerprint {
+                    raw_id: Some(account.raw_id),
+                    current_index: Some(account.key_index),
+                    device_indexes: std::iter::once(0).chain(key_indexes).collect(),
+                }),
+                timestamp: i64::try_from(now.0).ok(),
+            }),
+        }
+    }
+
     /// Key share, then what history there is: none, the names, and the sign that this was all.
     fn bootstrap_content(&self, device: DeviceRef, step: u8, now: Millis) -> ProtocolMessage {
         let account = self.account(device.account);
         if step == 0 {
-            let key_indexes = account.devices.values().filter_map(|d| d.key_index);
-            let key = AppStateSyncKey {
-                key_id: Some(AppStateSyncKeyId { key_id: Some(vec![0, 0, 0, 0, 0, 1]) }),
-                key_data: Some(AppStateSyncKeyData {
-                    key_data: Some(account.phone.app_state_key.to_vec()),
-                    fingerprint: Some(AppStateSyncKeyFingerprint {
-                        raw_id: Some(account.raw_id),
-                        current_index: Some(account.key_index),
-                        device_indexes: std::iter::once(0).chain(key_indexes).collect(),
-                    }),
-                    timestamp: i64::try_from(now.0).ok(),
-                }),
-            };
-            return ProtocolMessage {
-                r#type: Some(APP_STATE_SYNC_KEY_SHARE),
-                app_state_sync_key_share: Some(AppStateSyncKeyShare { keys: vec![key] }),
-                ..Default::default()
-            };
+            return key_share(vec![self.key_to_share(device, now)]);
         }
         let (sync_type, progress) = match step {
             1 => (INITIAL_BOOTSTRAP, None),
@@ -448,6 +453,14 @@ impl World {
             }),
             ..Default::default()
         }
+    }
+}
+
+pub(super) fn key_share(keys: Vec<AppStateSyncKey>) -> ProtocolMessage {
+    ProtocolMessage {
+        r#type: Some(APP_STATE_SYNC_KEY_SHARE),
+        app_state_sync_key_share: Some(AppStateSyncKeyShare { keys }),
+        ..Default::default()
     }
 }
 

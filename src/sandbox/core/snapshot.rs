@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     World,
     account::{Account, AccountId, Bootstrap, Device, DeviceKeys, DeviceRef, Recent},
+    app_state::{Entry, Log},
     phone::{Kept, Noticed, Phone, Received},
     queue::Queue,
 };
@@ -16,6 +17,7 @@ use crate::{
     clock::Millis,
     crypto::{
         KeyPair, PublicKey,
+        app_state::Collection,
         signal::{OneTimePreKey, Session, SignedPreKey},
     },
     stanza::ReceiptKind,
@@ -58,6 +60,17 @@ struct SavedAccount {
     peers: Vec<usize>,
     devices: Vec<SavedDevice>,
     phone: SavedPhone,
+    /// Since there is app state.
+    #[serde(default)]
+    app_state: Vec<SavedLog>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedLog {
+    collection: String,
+    /// Each with its external list, where it has one.
+    patches: Vec<(String, Option<String>)>,
+    snapshot: Option<(u64, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -203,6 +216,7 @@ impl SavedAccount {
             peers: account.peers.iter().map(|peer| peer.0).collect(),
             devices: account.devices.values().map(SavedDevice::of).collect(),
             phone: SavedPhone::of(&account.phone),
+            app_state: account.app_state.iter().map(SavedLog::of).collect(),
         }
     }
 
@@ -212,7 +226,7 @@ impl SavedAccount {
         };
         let devices =
             self.devices.iter().map(|d| Ok((d.id, d.restore()?))).collect::<Result<BTreeMap<_, _>, _>>()?;
-        Ok(Account {
+        let mut account = Account {
             pn: self.pn.clone(),
             lid: self.lid.clone(),
             name: self.name.clone(),
@@ -225,7 +239,31 @@ impl SavedAccount {
             devices,
             peers: self.peers.iter().map(|n| account_id(*n)).collect::<Result<_, _>>()?,
             phone: self.phone.restore(account_id)?,
-        })
+            app_state: self.app_state.iter().map(SavedLog::restore).collect::<Result<_, _>>()?,
+        };
+        account.replay_app_state().map_err(SnapshotError::Damaged)?;
+        Ok(account)
+    }
+}
+
+impl SavedLog {
+    fn of((collection, log): (&Collection, &Log)) -> Self {
+        let entry = |entry: &Entry| (text(&entry.patch), entry.external.as_ref().map(text));
+        Self {
+            collection: collection.as_str().to_owned(),
+            patches: log.patches.iter().map(entry).collect(),
+            snapshot: log.snapshot.as_ref().map(|(version, blob)| (*version, text(blob))),
+        }
+    }
+
+    fn restore(&self) -> Result<(Collection, Log), SnapshotError> {
+        let collection = Collection::parse(&self.collection).ok_or(SnapshotError::Damaged("collection"))?;
+        let entry = |(patch, external): &(String, Option<String>)| {
+            Ok(Entry { patch: bytes(patch)?, external: external.as_deref().map(bytes).transpose()? })
+        };
+        let snapshot = self.snapshot.as_ref().map(|(version, blob)| Ok((*version, bytes(blob)?)));
+        let patches = self.patches.iter().map(entry).collect::<Result<_, _>>()?;
+        Ok((collection, Log { patches, snapshot: snapshot.transpose()? }))
     }
 }
 
@@ -358,6 +396,7 @@ impl SavedPhone {
             sessions: self.sessions.iter().map(session).collect::<Result<_, _>>()?,
             online: self.online,
             app_state_key: array(&self.app_state_key)?,
+            app_state: BTreeMap::new(),
             inbox: self.inbox.iter().map(SavedMessage::restore).collect::<Result<_, _>>()?,
             received: self.received,
             receipts: self.receipts.iter().map(SavedReceipt::restore).collect::<Result<_, _>>()?,

@@ -70,6 +70,8 @@ export class Companion {
   changes = new Journal('changes seen by Baileys');
   /** `{id, text, key}`: what was reacted to, and with what; `key` is that of the reaction itself. */
   reactions = new Journal('reactions seen by Baileys');
+  /** `{event, ...}`: what other devices of the account changed: chats, stars, deletions, contacts. */
+  states = new Journal('app state seen by Baileys');
   /** `{chat, who, state}`: available, unavailable, composing, recording. */
   presences = new Journal('presences seen by Baileys');
   /** `{connection, code?}`, `{qr}`, `{isOnline}`, `{name}` … */
@@ -190,9 +192,17 @@ export class Companion {
     });
     sock.ev.on('messages.update', (updates) => {
       for (const { key, update } of updates) {
-        if (update.message === undefined) this.updates.push({ id: key.id, ...update });
+        if (update.starred !== undefined) this.states.push({ event: 'star', id: key.id, starred: update.starred });
+        else if (update.message === undefined) this.updates.push({ id: key.id, ...update });
         else this.changes.push({ id: key.id, update });
       }
+    });
+    for (const event of ['chats.update', 'contacts.upsert', 'labels.edit']) {
+      sock.ev.on(event, (items) => [items].flat().forEach((item) => this.states.push({ event, ...item })));
+    }
+    sock.ev.on('chats.delete', (ids) => ids.forEach((id) => this.states.push({ event: 'chats.delete', id })));
+    sock.ev.on('messages.delete', ({ keys }) => {
+      for (const { id } of keys) this.states.push({ event: 'messages.delete', id });
     });
     sock.ev.on('messages.reaction', (reactions) => {
       for (const { key, reaction } of reactions) this.reactions.push({ id: key.id, text: reaction.text, key: reaction.key });
@@ -225,8 +235,9 @@ export class Companion {
     if (!this.#ending && !final.includes(code)) setTimeout(() => this.#ending || this.#start(), RECONNECT).unref();
   }
 
-  #take({ key, message, pushName, status }, type) {
-    this.messages.push({ id: key.id, text: textOf(message), fromMe: key.fromMe, key, message, type, pushName });
+  #take({ key, message, messageTimestamp, pushName, status }, type) {
+    const t = Number(messageTimestamp);
+    this.messages.push({ id: key.id, text: textOf(message), fromMe: key.fromMe, key, message, type, pushName, t });
     // Receipts that come while Baileys still holds a message back are folded into it.
     if (status) this.updates.push({ id: key.id, status });
   }
@@ -306,6 +317,14 @@ export class Companion {
     const last = (update) => items.slice(items.indexOf(update)).every(({ connection }) => connection !== 'close');
     return this.connection.find('the way back', (update) => update.connection === 'open' && last(update));
   }
+
+  /** The first change of that kind that fits, of those that are there or still come. */
+  state = (event, fits) =>
+    this.states.find(`${event} that fits`, (state) => state.event === event && fits(state));
+
+  /** Changes something of app state; `last` is the newest message of the chat. */
+  modify = (chat, change, last) =>
+    this.sock.chatModify({ ...change, lastMessages: last ? [{ key: last.key, messageTimestamp: last.t }] : [] }, chat);
 
   /** The decrypted file of a message. */
   download = (message) => downloadMediaMessage(message, 'buffer', { options: { dispatcher: this.#dispatcher } });

@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 
+import { PATIENCE } from './journal.mjs';
 import { Program } from './program.mjs';
 
 export class Sandbox {
@@ -84,6 +85,22 @@ export class Phone {
   unlink = (device) => this.sandbox.post(`${this.path}/unlink`, { device });
   send = async (to, text, more = {}) => (await this.sandbox.post(`${this.path}/send`, { to, text, ...more })).id;
   read = (id) => this.sandbox.post(`${this.path}/read`, { id });
+
+  /** The records of app state that the phone has, as it verified them. */
+  appState = async () => (await this.sandbox.get(`${this.path}/app-state`)).actions;
+  /** The record with that index, as soon as the phone has it in a form that fits. */
+  record = async (index, fits) => {
+    const end = Date.now() + PATIENCE;
+    for (;;) {
+      const found = (await this.appState()).find((record) => record.index.join() === index.join());
+      if (fits(found?.value)) return found?.value;
+      if (Date.now() > end) throw new Error(`phone ${this.name}: no such ${index}: ${JSON.stringify(found)}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  change = (change) => this.sandbox.post(`${this.path}/app-state`, change);
+  contact = (number, name) => this.sandbox.post(`${this.path}/contacts`, { number, name });
+  snapshot = () => this.sandbox.post(`${this.path}/app-state/snapshot`, {});
 
   /** What the phone itself received after that message; waits until there is something. */
   messages = async (after) => {
