@@ -4,60 +4,33 @@ use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
     ApiError, App, Instance,
     auth::{Caller, ToRead, ToSend},
     fields::Faults,
+    query::{Paging, Pairs},
     reply,
 };
 use crate::store::{
+    Tx,
     messages::Progress,
     schedule::{Known, Stage},
 };
-
-/// Rows on a page: by default, and at most (instance-api.md §10).
-const PAGE: u32 = 50;
-const PAGE_MAX: u32 = 100;
-/// Rows there can be are far fewer.
-const PAGES_MAX: u32 = 1_000_000;
-
-#[derive(Deserialize)]
-pub(super) struct Pages {
-    page: Option<String>,
-    per_page: Option<String>,
-}
 
 /// What waits, in the order in which it will leave.
 pub(super) async fn list<I: Instance>(
     _: Caller<ToRead>,
     State(app): State<App<I>>,
-    Query(pages): Query<Pages>,
+    Query(query): Pairs,
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
-    let page = number(pages.page.as_deref(), "page", 1, PAGES_MAX, &mut faults);
-    let per_page = number(pages.per_page.as_deref(), "per_page", PAGE, PAGE_MAX, &mut faults);
+    let paging = Paging::read(&query, &mut faults);
     faults.check()?;
-    let offset = (page - 1).saturating_mul(per_page);
-    let (rows, total) = app.parts.store.read(move |tx| tx.schedule().page(offset, per_page)).await?;
-    let scheduled: Vec<Value> = rows.iter().map(described).collect();
-    Ok(reply::ok(&json!({
-        "success": true,
-        "scheduled": scheduled,
-        "page": page,
-        "per_page": per_page,
-        "total": total,
-    })))
-}
-
-fn number(given: Option<&str>, field: &str, usual: u32, most: u32, faults: &mut Faults) -> u32 {
-    let Some(given) = given else { return usual };
-    given.parse().ok().filter(|number| (1..=most).contains(number)).unwrap_or_else(|| {
-        faults.add(field, format!("The {field} field must be a whole number from 1 to {most}."));
-        usual
-    })
+    let read = move |tx: &Tx<'_>| tx.schedule().page(paging.skip(), paging.limit());
+    let (rows, total) = app.parts.store.read(read).await?;
+    Ok(reply::ok(&paging.answer("scheduled", rows.iter().map(described).collect(), total)))
 }
 
 /// One of them, also after it has left.

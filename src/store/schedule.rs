@@ -263,13 +263,13 @@ impl Schedule<'_> {
     }
 
     /// What waits, in the order in which it is due: one page of it, and how many there are.
-    pub fn page(&self, offset: u32, limit: u32) -> Result<(Vec<Known>, u32), Error> {
+    pub fn page(&self, skip: u64, limit: u32) -> Result<(Vec<Known>, u64), Error> {
         let mut statement = self
             .0
             .conn()
             .prepare_cached(&format!("{KNOWN} WHERE s.state = 0 ORDER BY s.due, s.seq LIMIT ?2 OFFSET ?1"))?;
-        let rows = statement.query_map([offset, limit], known)?.collect::<Result<_, _>>()?;
-        Ok((rows, self.waiting(u32::MAX)?))
+        let rows = statement.query_map(params![sql(skip), limit], known)?.collect::<Result<_, _>>()?;
+        Ok((rows, self.waiting(u32::MAX)?.into()))
     }
 
     /// A batch, and its sends in the order of the request.
