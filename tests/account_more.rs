@@ -101,6 +101,21 @@ fn what_is_not_there_or_says_nothing_is_not_forwarded() {
 }
 
 #[test]
+fn an_edited_message_is_forwarded_as_it_reads_now_and_a_deleted_one_not_at_all() {
+    let mut pair = Pair::linked(69);
+    let theirs = pair.phone_sends(ALICE, "befor");
+    pair.drive();
+    let edit = Sending::Edit { id: theirs.clone(), text: "before".into() };
+    pair.lab.send(ALICE, OWN, edit, pair.now).unwrap();
+    pair.drive();
+    let id = forward(&mut pair, ECHO, &theirs).unwrap();
+    assert_eq!(message(&pair, ECHO, &id)["extendedTextMessage"]["text"], "before");
+    pair.lab.send(ALICE, OWN, Sending::Revoke { id: theirs.clone() }, pair.now).unwrap();
+    pair.drive();
+    assert!(matches!(forward(&mut pair, ECHO, &theirs), Err(SendError::NotForwardable(_))));
+}
+
+#[test]
 fn a_pin_reaches_the_other_end_and_theirs_is_told_as_what_it_is() {
     let mut pair = Pair::linked(64);
     let text = pair.phone_sends(ALICE, "the address is …");

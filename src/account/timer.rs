@@ -31,6 +31,10 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let Some((said, sure)) = said(content, at) else { return Ok(()) };
+        // In a group the server says it, to admins' orders; a member's message sets nothing.
+        if sure && chat.jid.is_group() {
+            return Ok(());
+        }
         let known = turn.tx.timers().of(chat.id)?;
         // An ordinary message may have been written before the setting that it crossed.
         if said.set_at < known.set_at || (!sure && said.set_at == known.set_at) {

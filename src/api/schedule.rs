@@ -14,6 +14,7 @@ use super::{
     reply,
 };
 use crate::store::{
+    Tx,
     messages::Progress,
     schedule::{Known, Stage},
 };
@@ -27,8 +28,8 @@ pub(super) async fn list<I: Instance>(
     let mut faults = Faults::default();
     let paging = Paging::read(&query, &mut faults);
     faults.check()?;
-    let (rows, total) =
-        app.parts.store.read(move |tx| tx.schedule().page(paging.skip(), paging.limit())).await?;
+    let read = move |tx: &Tx<'_>| tx.schedule().page(paging.skip(), paging.limit());
+    let (rows, total) = app.parts.store.read(read).await?;
     Ok(reply::ok(&paging.answer("scheduled", rows.iter().map(described).collect(), total)))
 }
 

@@ -268,7 +268,7 @@ impl Schedule<'_> {
             .0
             .conn()
             .prepare_cached(&format!("{KNOWN} WHERE s.state = 0 ORDER BY s.due, s.seq LIMIT ?2 OFFSET ?1"))?;
-        let rows = statement.query_map([sql(skip), limit.into()], known)?.collect::<Result<_, _>>()?;
+        let rows = statement.query_map(params![sql(skip), limit], known)?.collect::<Result<_, _>>()?;
         Ok((rows, self.waiting(u32::MAX)?.into()))
     }
 

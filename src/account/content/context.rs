@@ -34,10 +34,11 @@ const PLACES: [(u32, u32); 21] = [
 const FORWARDED: [u32; 16] = [3, 4, 5, 6, 7, 8, 9, 13, 26, 28, 49, 60, 64, 111, 66, 86];
 /// `viewOnceMessage` in its three forms.
 const VIEW_ONCE: [u32; 3] = [37, 55, 59];
-/// A moving sticker travels in a wrapper that is part of what it is.
-const LOTTIE: u32 = 74;
-const DOCUMENT: u32 = 7;
+/// Kinds that travel in a wrapper of their own.
+const LOTTIE_STICKER: u32 = 74;
 const DOCUMENT_WITH_CAPTION: u32 = 53;
+/// Where a kind keeps its text, if it has one and it is not `conversation`.
+const TEXTS: [(u32, u32); 4] = [(6, 1), (3, 3), (9, 7), (7, 20)];
 /// Wrappers are looked into this deep.
 const MAX_DEPTH: usize = 8;
 
@@ -68,9 +69,11 @@ pub(in crate::account) fn timed(message: Vec<u8>, timer: Option<Timer>) -> Vec<u
 }
 
 /// Another message as a forward: without its quote and keys, marked with how often it has been passed on. The number
-/// grows with each message of somebody else's (what the published clients count); at 0 nothing is marked.
+/// grows with each message of somebody else's (what the published clients count); at 0 nothing is marked. `says`: what
+/// it says since it was edited.
 pub(in crate::account) fn forward(
     message: &[u8],
+    says: Option<&str>,
     from_me: bool,
     secret: [u8; 32],
 ) -> Result<Vec<u8>, &'static str> {
@@ -81,15 +84,11 @@ pub(in crate::account) fn forward(
     {
         return Err(ONCE);
     }
-    let core = match member(content, LOTTIE) {
-        Some(Some(wrapper)) => member(wrapper, 1).flatten().ok_or(KIND)?,
-        _ => content,
-    };
-    let is_text = matches!(member(core, 1), Some(Some(_)));
-    if !is_text && !said(core).is_some_and(|(number, ..)| FORWARDED.contains(&number)) {
+    let is_text = matches!(member(content, 1), Some(Some(_)));
+    if !is_text && !said(content).is_some_and(|(number, ..)| FORWARDED.contains(&number)) {
         return Err(KIND);
     }
-    let score = context_of(core).and_then(|context| context.forwarding_score).unwrap_or(0);
+    let score = context_of(content).and_then(|context| context.forwarding_score).unwrap_or(0);
     let score = score.saturating_add(u32::from(!from_me));
     let mark = |context: &mut ContextInfo| {
         *context = ContextInfo::default();
@@ -99,18 +98,41 @@ pub(in crate::account) fn forward(
         }
     };
     // 2 senderKeyDistributionMessage, 35 messageContextInfo: of the other message's own way.
-    let bare = without(content, &[2, 35]).ok_or(KIND)?;
+    let mut bare = without(content, &[2, 35]).ok_or(KIND)?;
+    if let Some(says) = says {
+        bare = retold(&bare, says).ok_or(KIND)?;
+    }
     let mut forwarded = with_context(&bare, &mark, 0).ok_or(KIND)?;
-    let captioned = |bytes: &[u8]| Message::decode(bytes).ok()?.document_message?.caption;
-    if matches!(member(&forwarded, DOCUMENT), Some(Some(_))) && captioned(&forwarded).is_some() {
+    if let Some(own) = wrapper_of(&forwarded) {
         let mut wrapper = Vec::new();
         push(&mut wrapper, 1, &forwarded);
         forwarded.clear();
-        push(&mut forwarded, DOCUMENT_WITH_CAPTION, &wrapper);
+        push(&mut forwarded, own, &wrapper);
     }
     let own = MessageContextInfo { message_secret: Some(secret.to_vec()), ..Default::default() };
     push(&mut forwarded, 35, &own.encode_to_vec());
     Ok(forwarded)
+}
+
+/// The wrapper that belongs to what a message is; it was peeled off when the message came.
+fn wrapper_of(content: &[u8]) -> Option<u32> {
+    let message = Message::decode(content).ok()?;
+    let captioned = message.document_message.is_some_and(|document| document.caption.is_some());
+    let drawn = message.sticker_message.is_some_and(|sticker| sticker.is_lottie == Some(true));
+    captioned.then_some(DOCUMENT_WITH_CAPTION).or(drawn.then_some(LOTTIE_STICKER))
+}
+
+/// The same message with another text or caption; a kind that has none stays as it is.
+fn retold(content: &[u8], says: &str) -> Option<Vec<u8>> {
+    if member(content, 1)?.is_some() {
+        return replaced(content, 1, 1, says.as_bytes());
+    }
+    for (kind, place) in TEXTS {
+        if let Some(bytes) = member(content, kind)? {
+            return replaced(content, kind, kind, &replaced(bytes, place, place, says.as_bytes())?);
+        }
+    }
+    Some(content.to_vec())
 }
 
 /// Marked as such inside: the wrapper itself is not kept.
@@ -135,7 +157,7 @@ fn said(content: &[u8]) -> Option<(u32, &[u8], u32)> {
 
 /// Rebuilds a message around a changed context. A plain text becomes one that has a context.
 fn with_context(message: &[u8], change: &dyn Fn(&mut ContextInfo), depth: usize) -> Option<Vec<u8>> {
-    for wrapper in WRAPPERS.into_iter().chain([LOTTIE]) {
+    for wrapper in WRAPPERS {
         if let Some(outer) = member(message, wrapper)? {
             if depth == MAX_DEPTH {
                 return None;
@@ -222,6 +244,7 @@ mod tests {
     use super::*;
     use crate::proto::message::{
         DocumentMessage, ExtendedTextMessage, FutureProofMessage, ImageMessage, PollUpdateMessage,
+        StickerMessage,
     };
 
     const DAY: Timer = Timer { seconds: 86_400, set_at: 1_700_000_000 };
@@ -285,7 +308,7 @@ mod tests {
             expiration: Some(86_400),
             ..Default::default()
         };
-        let forwarded = forward(&image(Some(context.clone()), false), false, [7; 32]).unwrap();
+        let forwarded = forward(&image(Some(context.clone()), false), None, false, [7; 32]).unwrap();
         let said = context_of(&forwarded).unwrap();
         assert_eq!((said.forwarding_score, said.is_forwarded), (Some(5), Some(true)));
         assert_eq!((said.stanza_id, said.quoted_message, said.expiration), (None, None, None));
@@ -294,23 +317,23 @@ mod tests {
         let message = Message::decode(&*forwarded).unwrap();
         assert_eq!(message.message_context_info.unwrap().message_secret, Some(vec![7; 32]));
         // What the account said itself is passed on as if it were new.
-        let own = forward(&image(None, false), true, [7; 32]).unwrap();
+        let own = forward(&image(None, false), None, true, [7; 32]).unwrap();
         assert_eq!(context_of(&own), Some(ContextInfo::default()));
-        let again = forward(&image(Some(context), false), true, [7; 32]).unwrap();
+        let again = forward(&image(Some(context), false), None, true, [7; 32]).unwrap();
         assert_eq!(context_of(&again).unwrap().forwarding_score, Some(4));
     }
 
     #[test]
     fn what_is_no_statement_is_not_forwarded() {
         let vote = Message { poll_update_message: Some(PollUpdateMessage::default()), ..Default::default() };
-        assert!(forward(&vote.encode_to_vec(), false, [0; 32]).is_err());
-        assert!(forward(&image(None, true), false, [0; 32]).is_err());
+        assert!(forward(&vote.encode_to_vec(), None, false, [0; 32]).is_err());
+        assert!(forward(&image(None, true), None, false, [0; 32]).is_err());
         let mut wrapped = Vec::new();
         let mut once = Vec::new();
         push(&mut once, 1, &image(None, false));
         push(&mut wrapped, 55, &once);
-        assert!(forward(&wrapped, true, [0; 32]).is_err());
-        assert!(forward(&[], false, [0; 32]).is_err());
+        assert!(forward(&wrapped, None, true, [0; 32]).is_err());
+        assert!(forward(&[], None, false, [0; 32]).is_err());
     }
 
     #[test]
@@ -319,15 +342,33 @@ mod tests {
             ExtendedTextMessage { text: Some("t".into()), title: Some("T".into()), ..Default::default() };
         let message = Message { extended_text_message: Some(Box::new(extended)), ..Default::default() };
         let forwarded =
-            Message::decode(&*forward(&message.encode_to_vec(), false, [1; 32]).unwrap()).unwrap();
+            Message::decode(&*forward(&message.encode_to_vec(), None, false, [1; 32]).unwrap()).unwrap();
         assert_eq!(forwarded.extended_text_message.unwrap().title.as_deref(), Some("T"));
+    }
+
+    #[test]
+    fn what_was_edited_is_forwarded_as_it_reads_now_with_the_wrapper_of_its_kind() {
+        let forwarded = |message: &Message, says| {
+            Message::decode(&*forward(&message.encode_to_vec(), says, false, [1; 32]).unwrap()).unwrap()
+        };
+        let text = Message { conversation: Some("then".into()), ..Default::default() };
+        let now = forwarded(&text, Some("now"));
+        assert_eq!(now.extended_text_message.unwrap().text.as_deref(), Some("now"));
+        let document = DocumentMessage { caption: Some("then".into()), ..Default::default() };
+        let document = Message { document_message: Some(Box::new(document)), ..Default::default() };
+        let now = forwarded(&document, Some("now"));
+        let inner = now.document_with_caption_message.unwrap().message.unwrap();
+        assert_eq!(inner.document_message.unwrap().caption.as_deref(), Some("now"));
+        let sticker = StickerMessage { is_lottie: Some(true), ..Default::default() };
+        let sticker = Message { sticker_message: Some(Box::new(sticker)), ..Default::default() };
+        assert!(forwarded(&sticker, None).lottie_sticker_message.is_some());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_rebuilt_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = timed(bytes.clone(), Some(DAY));
-            let _ = forward(&bytes, false, [0; 32]);
+            let _ = forward(&bytes, Some("x"), false, [0; 32]);
             let _ = context_of(&bytes);
         }
 

@@ -127,7 +127,10 @@ impl Account {
         };
         let mut secret = [0; 32];
         turn.rng.fill_bytes(&mut secret);
-        let forwarded = forwarded.map(|other| content::forward(&other.content, other.key.from_me, secret));
+        let forwarded = match forwarded {
+            Some(other) => Some(forward(&other, secret, turn)?),
+            None => None,
+        };
         if let Some(Err(why)) = forwarded {
             return refused(SendError::NotForwardable(why));
         }
@@ -309,6 +312,21 @@ impl Account {
             replayed: true,
         }))))
     }
+}
+
+/// What is forwarded is what the message says now.
+fn forward(
+    other: &Message,
+    secret: [u8; 32],
+    turn: &Turn<'_>,
+) -> Result<Result<Vec<u8>, &'static str>, Error> {
+    let addons = turn.tx.addons();
+    if addons.deleted_at(other.id)?.is_some() {
+        return Ok(Err("A message that was deleted cannot be forwarded."));
+    }
+    let edited = !addons.revisions(other.id)?.is_empty();
+    let says = if edited { content::text_of(&addons.current(other)?) } else { None };
+    Ok(content::forward(&other.content, says.as_deref(), other.key.from_me, secret))
 }
 
 /// `3EB0` and 18 upper-case hex digits: SHA-256 over the time in seconds (u64, big-endian), `<own number>@c.us` and
