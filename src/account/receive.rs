@@ -419,6 +419,7 @@ impl Turn<'_> {
 fn reason(error: &SignalError) -> &'static str {
     match error {
         SignalError::NoSession => "no_session",
+        SignalError::NoSenderKey => "no_sender_key",
         SignalError::Duplicate => "duplicate",
         SignalError::BadMac => "bad_mac",
         SignalError::FutureMessage => "future_message",
