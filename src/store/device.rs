@@ -199,7 +199,9 @@ impl DeviceTable<'_> {
         self.0.conn().execute_batch(
             "DELETE FROM device; DELETE FROM signed_pre_key; DELETE FROM pre_key; DELETE FROM session;
              DELETE FROM identity; DELETE FROM device_list; DELETE FROM number; DELETE FROM inbound_pending;
-             DELETE FROM app_state_key; DELETE FROM history_notification; DELETE FROM resend;",
+             DELETE FROM app_state_key; DELETE FROM history_notification; DELETE FROM resend;
+             DELETE FROM sender_key; DELETE FROM sender_key_sent_to; DELETE FROM group_info;
+             DELETE FROM status_audience;",
         )?;
         Ok(())
     }

@@ -6,8 +6,11 @@ use rusqlite_migration::{M, Migrations};
 
 use super::Error;
 
-const ALL: &[M<'static>] =
-    &[M::up(include_str!("migrations/0001_core.sql")), M::up(include_str!("migrations/0002_account.sql"))];
+const ALL: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001_core.sql")),
+    M::up(include_str!("migrations/0002_account.sql")),
+    M::up(include_str!("migrations/0005_groups.sql")),
+];
 
 /// The schema version that this program makes and knows.
 pub(super) const KNOWN: usize = ALL.len();
