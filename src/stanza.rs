@@ -2,6 +2,7 @@
 //! other way round. Shapes only; what follows from a stanza is decided in `account` and in `sandbox`.
 
 mod ack;
+mod groups;
 mod iq;
 mod media;
 mod message;
@@ -13,6 +14,11 @@ mod session;
 mod usync;
 
 pub use ack::{Ack, Nack};
+pub use groups::{
+    Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
+    MemberChange, MemberResult, Rank, group_answer, joined, participant_hash, read_groups, read_invite,
+    read_join_requests, read_results,
+};
 pub use iq::{Iq, IqError, IqKind};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
 pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{DeviceRef, Namespace, World, account::participant_hash, faults::Kind};
+use super::{DeviceRef, Namespace, World, faults::Kind};
 use crate::{
     clock::Millis,
     crypto::signal::PreKeyMessage,
-    stanza::{Ack, Enc, EncKind, Incoming, Outgoing},
+    stanza::{Ack, Enc, EncKind, Incoming, Outgoing, participant_hash},
     wire::{Jid, Node},
 };
 
