@@ -34,7 +34,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
-    CompanionView, FaultView, FileKind, LogLine, MessageView, PhoneView, ReceiptView, Sending, StatsView,
+    CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView, ParticipantView, PhoneView,
+    ReceiptView, Sending, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

@@ -8,6 +8,7 @@
 mod account;
 mod compose;
 mod faults;
+mod groups;
 mod iq;
 mod journal;
 mod link;
@@ -15,6 +16,7 @@ mod media;
 mod messages;
 mod operate;
 mod phone;
+mod phone_groups;
 mod phone_life;
 mod queue;
 mod receipts;
@@ -35,6 +37,7 @@ pub(crate) use account::{Account, AccountId, DeviceRef, Namespace};
 pub(crate) use compose::Uploaded;
 pub use compose::{FileKind, Sending};
 pub(crate) use faults::Faults;
+pub use groups::{GroupView, ParticipantView};
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
 pub(crate) use operate::{OperateError, Operation};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
@@ -122,6 +125,10 @@ pub(crate) struct World {
     accounts: Vec<Account>,
     by_pn: BTreeMap<String, AccountId>,
     by_lid: BTreeMap<String, AccountId>,
+    /// By the user part of their addresses.
+    groups: BTreeMap<String, groups::Group>,
+    /// What happened to groups and has not been told yet.
+    news: Vec<groups::News>,
     conns: BTreeMap<ConnId, Conn>,
     next_conn: u64,
     /// Refs of closed connections, newest last, so that a stale code is told from a foreign one.
@@ -149,6 +156,8 @@ impl World {
             accounts: Vec::new(),
             by_pn: BTreeMap::new(),
             by_lid: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            news: Vec::new(),
             conns: BTreeMap::new(),
             next_conn: 1,
             dead_refs: VecDeque::new(),
