@@ -4,6 +4,7 @@
 mod content;
 mod dispatch;
 mod events;
+mod groups;
 mod link;
 mod manners;
 mod media;
@@ -14,10 +15,15 @@ mod prekeys;
 mod receipts;
 mod receive;
 mod send;
+mod sender_keys;
 
-pub use crate::stanza::ChatState;
+pub use crate::{
+    stanza::{ChatState, GroupSetting, MemberChange},
+    store::groups::{Group, Role},
+};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
+pub use groups::{GroupAnswer, GroupCommand, GroupError, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use media::Attachment;
 
 use crate::{clock::Millis, store::access::IdempotencyKey, wire::Jid};
@@ -95,6 +101,8 @@ pub enum Recipient {
     Number(String),
     /// A person or a group.
     Jid(Jid),
+    /// The account's status page, for these people; for everybody the account knows if there are none.
+    Status(Vec<Jid>),
 }
 
 impl Recipient {
@@ -103,6 +111,7 @@ impl Recipient {
         match self {
             Self::Number(digits) => digits.clone(),
             Self::Jid(jid) => jid.bare().to_wire(),
+            Self::Status(_) => Jid::status_broadcast().to_wire(),
         }
     }
 
@@ -127,6 +136,15 @@ impl Recipient {
 pub enum Body {
     /// As given, white space included.
     Text(String),
+    /// A text on a coloured page, of a status.
+    StatusText {
+        /// As given.
+        text: String,
+        /// 0xAARRGGBB.
+        background: Option<u32>,
+        /// As WhatsApp numbers them.
+        font: Option<u8>,
+    },
     /// A place.
     Location {
         /// −90 … 90.
@@ -254,6 +272,8 @@ pub struct Target {
     pub id: String,
     /// Only used if the message is unknown.
     pub from_me: bool,
+    /// Its author, if the message is unknown and of a group.
+    pub participant: Option<Jid>,
 }
 
 /// One message to be sent.
@@ -303,6 +323,9 @@ pub enum SendError {
     /// The key was used with another body.
     #[error("the idempotency key was used with another body")]
     IdempotencyConflict,
+    /// A status for everybody, and there is nobody.
+    #[error("nobody is known whom a status could be for")]
+    NobodyKnown,
     /// WhatsApp answered with this code.
     #[error("WhatsApp refused the message")]
     Refused {

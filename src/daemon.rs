@@ -14,7 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    account::{Answer, ChatState, Command, Link, Recipient, SendError, SendMessage, Sent, Settings, Status},
+    account::{
+        Answer, ChatState, Command, GroupAnswer, GroupCommand, GroupError, Link, Recipient, SendError,
+        SendMessage, Sent, Settings, Status,
+    },
     net,
     stanza::MediaConn,
     store::{Error, Store},
@@ -30,6 +33,9 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// For the server to name its media hosts, and for the phone to upload a file again (whatsapp-rust waits as long).
 const MEDIA_WAIT: Duration = Duration::from_secs(30);
+
+/// A change of a group is a few queries in a row; the server answers each within a second, or not at all.
+const GROUP_WAIT: Duration = Duration::from_secs(60);
 
 /// What the driver needs to know.
 #[derive(Clone)]
@@ -155,7 +161,11 @@ impl Handle {
                 Some((Answer::Send(Ok(sent)), settles)) => {
                     return Self::acknowledged(sent, settles).await.map(Some);
                 }
-                None | Some((Answer::Done | Answer::MediaHosts(_) | Answer::Reuploaded(_), _)) => {
+                None
+                | Some((
+                    Answer::Done | Answer::MediaHosts(_) | Answer::Reuploaded(_) | Answer::Group(_),
+                    _,
+                )) => {
                     return Err(SendError::Internal);
                 }
                 Some((Answer::Later(status), _)) => {
@@ -165,6 +175,14 @@ impl Handle {
                     }
                 }
             }
+        }
+    }
+
+    /// Does something with groups. Nothing of it is kept: what the connection takes along is not done.
+    pub async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
+        match timeout(GROUP_WAIT, self.ask(Command::Group(command))).await {
+            Ok(Some((Answer::Group(answer), _))) => answer,
+            _ => Err(GroupError::Internal),
         }
     }
 

@@ -47,7 +47,8 @@ fn everybody_in_a_group_reads_everybody_however_members_are_addressed() {
             lab.send(ANA, &group.jid, text(&format!("ana {round}")), NOW).unwrap();
             lab.send(BEA, &group.jid, text(&format!("bea {round}")), NOW).unwrap();
         }
-        let of = |who: &str, what: &str, round| (group.jid.clone(), who.to_owned(), format!("{what} {round}"));
+        let of =
+            |who: &str, what: &str, round| (group.jid.clone(), who.to_owned(), format!("{what} {round}"));
         let expected: Vec<_> = (1..=3).flat_map(|n| [of(&ana, "ana", n), of(&bea, "bea", n)]).collect();
         assert_eq!(inbox(&lab, CAIO), expected);
         assert_eq!(inbox(&lab, BEA), (1..=3).map(|n| of(&ana, "ana", n)).collect::<Vec<_>>());

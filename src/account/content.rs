@@ -9,7 +9,7 @@ use prost::Message as _;
 use crate::proto;
 
 pub(super) use build::{Build, Quote, build};
-pub(super) use class::{Class, Kind, class, kind};
+pub(super) use class::{Class, Kind, PLAIN, class, kind};
 
 /// Wrappers nest; clients stop at about this depth.
 const MAX_DEPTH: usize = 8;

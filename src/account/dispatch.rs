@@ -6,7 +6,7 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    Error, Link, Recipient, SendError, SendMessage, Sent, Status,
+    Error, GroupAnswer, GroupCommand, GroupError, Link, Recipient, SendError, SendMessage, Sent, Status,
     link::{Conn, Outage, Phase, Retry, STOPPED},
 };
 use crate::{
@@ -63,6 +63,8 @@ pub enum Command {
         /// What.
         state: ChatState,
     },
+    /// Something with groups.
+    Group(GroupCommand),
     /// Where do media go?
     MediaHosts {
         /// What was answered before did not work.
@@ -130,6 +132,8 @@ pub enum Answer {
     MediaHosts(MediaConn),
     /// The phone uploaded a file again: its new direct path. `None`: it has it no more.
     Reuploaded(Option<String>),
+    /// What came of a [`Command::Group`].
+    Group(Result<GroupAnswer, GroupError>),
     /// A send was stored, replayed, or not accepted. [`Effect::Settled`] may follow.
     Send(Result<Sent, SendError>),
     /// Not connected, but trying: ask again once connected.
@@ -273,6 +277,7 @@ impl Account {
                 turn.effects.push(Effect::Answer(ticket, answer));
                 Ok(())
             }
+            Input::Command(ticket, Command::Group(command)) => self.group_command(ticket, command, turn),
             Input::Command(ticket, Command::MediaHosts { refresh }) => {
                 self.media_hosts(ticket, refresh, turn)
             }

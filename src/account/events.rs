@@ -50,6 +50,15 @@ impl Account {
         }
     }
 
+    /// What the platform is posted: of statuses nothing (platform-webhooks.md §3.1).
+    fn for_platform(
+        chat: &Chat,
+        path: &'static str,
+        body: impl FnOnce() -> Value,
+    ) -> Option<(&'static str, String)> {
+        (!chat.jid.is_status()).then(|| (path, body().to_string()))
+    }
+
     /// The message that a key names, whoever's point of view the key was written from.
     fn named(
         &self,
@@ -107,7 +116,7 @@ impl Account {
             kind: "message.reaction",
             lane: Some(chat.jid.to_wire()),
             data: data.to_string(),
-            platform: Some(("reaction", body.to_string())),
+            platform: Self::for_platform(chat, "reaction", || body),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -142,7 +151,7 @@ impl Account {
             kind,
             lane: Some(chat.jid.to_wire()),
             data: data.to_string(),
-            platform: Some(("incoming", self.incoming(reported, &author).to_string())),
+            platform: Self::for_platform(chat, "incoming", || self.incoming(reported, &author)),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -171,11 +180,14 @@ impl Account {
             data.insert("is_group".into(), true.into());
             data.insert("group_jid".into(), chat.jid.to_wire().into());
         }
+        if chat.jid.is_status() {
+            data.insert("is_status".into(), true.into());
+        }
         let event = NewEvent {
             kind: if message.key.from_me { "message.sent" } else { "message.received" },
             lane: Some(chat.jid.to_wire()),
             data: Value::Object(data).to_string(),
-            platform: Some(("incoming", self.incoming(reported, &author).to_string())),
+            platform: Self::for_platform(chat, "incoming", || self.incoming(reported, &author)),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -249,7 +261,7 @@ impl Account {
             kind: "message.status",
             lane: Some(remote),
             data: data.to_string(),
-            platform: Some(("status", body.to_string())),
+            platform: Self::for_platform(&chat, "status", || body),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -363,7 +375,7 @@ impl Account {
     }
 
     /// A person by number where it is known; bare.
-    fn number_first(&self, person: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
+    pub(super) fn number_first(&self, person: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
         let known = if person.is_lid() { turn.tx.people().pn_of(person)? } else { None };
         Ok(known.unwrap_or_else(|| person.bare()))
     }

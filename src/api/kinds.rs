@@ -17,7 +17,10 @@ use super::{
     recipient,
     send::{self, Common, TO},
 };
-use crate::account::{Body, Card, Recipient, Target};
+use crate::{
+    account::{Body, Card, Recipient, Target},
+    wire::Jid,
+};
 
 /// Longest names and addresses of places and cards, in characters.
 const NAME_MAX: usize = 255;
@@ -43,10 +46,25 @@ pub(super) async fn reaction<I: Instance>(
     let id = required(&body.members, &["messageId", "message_id"], &mut faults);
     let emoji = emoji(&body.members, &mut faults);
     let from_me = fields::switch(&body.members, "fromMe", &mut faults).unwrap_or(false);
+    let participant = participant(&body.members, &mut faults);
     faults.check()?;
     let (Some(id), Some(emoji), Some(command)) = (id, emoji, command) else { return Err(ApiError::Internal) };
-    let body = Body::Reaction { target: Target { id, from_me }, emoji };
+    let body = Body::Reaction { target: Target { id, from_me, participant }, emoji };
     send::send(&app, command.with(body), "Reaction sent successfully").await
+}
+
+/// Who wrote an unknown message of a group.
+fn participant(members: &Map<String, Value>, faults: &mut Faults) -> Option<Jid> {
+    let value = fields::first(members, &["participant"])?;
+    match recipient::read(value) {
+        Some(Ok(Recipient::Number(digits))) => Some(Jid::pn(digits)),
+        Some(Ok(Recipient::Jid(jid))) if jid.is_user() => Some(jid),
+        None => None,
+        _ => {
+            faults.add("participant", "The participant field must be the phone number or id of a person.");
+            None
+        }
+    }
 }
 
 /// One grapheme cluster that is not plain ASCII; `""` takes the reaction back. Missing is a fault, empty is not.

@@ -19,6 +19,9 @@ use crate::{
 const REVOKE: i32 = 0;
 const EDIT: i32 = 14;
 
+/// A page without a colour of its own: the green of WhatsApp's own clients, as ARGB.
+const STATUS_BACKGROUND: u32 = 0xff25_d366;
+
 /// What is quoted by a reply.
 pub(in crate::account) struct Quote<'a> {
     pub(in crate::account) id: String,
@@ -46,6 +49,17 @@ pub(in crate::account) fn build(parts: &Build<'_>) -> Vec<u8> {
     let mut secret = true;
     match parts.body {
         Body::Text(text) => set_text(&mut message, text, context(parts)),
+        Body::StatusText { text, background, font } => {
+            message.extended_text_message = Some(Box::new(ExtendedTextMessage {
+                text: Some(text.clone()),
+                // White on it, as the clients write.
+                text_argb: Some(0xffff_ffff),
+                background_argb: Some(background.unwrap_or(STATUS_BACKGROUND)),
+                font: Some(font.map_or(0, i32::from)),
+                context_info: context(parts),
+                ..Default::default()
+            }));
+        }
         Body::Location { latitude, longitude, name, address } => {
             message.location_message = Some(Box::new(LocationMessage {
                 degrees_latitude: Some(*latitude),

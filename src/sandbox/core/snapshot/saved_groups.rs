@@ -38,10 +38,13 @@ pub(super) struct SavedGroup {
     version: u64,
 }
 
+/// Account and device.
+type SavedDeviceRef = (usize, u16);
+
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct SavedKeys {
     /// Chat, record, devices that were told.
-    own: Vec<(String, String, Vec<(usize, u16)>)>,
+    own: Vec<(String, String, Vec<SavedDeviceRef>)>,
     /// Chat, device, record.
     others: Vec<(String, usize, u16, String)>,
 }
