@@ -13,6 +13,10 @@ use crate::{
     store,
 };
 
+/// A status for everybody, and there is nobody.
+const NOBODY_KNOWN: &str =
+    "The recipients field is required: no chat and no contact is known whom the status could be for.";
+
 /// Why a request was not done.
 #[derive(Debug, PartialEq)]
 pub(super) enum ApiError {
@@ -250,6 +254,11 @@ impl From<SendError> for ApiError {
             SendError::NotForwardable(why) => Self::NotForwardable(why),
             SendError::UnknownChat(chat) => Self::ChatNotFound(chat),
             SendError::NotOnWhatsapp(recipient) => Self::NotOnWhatsapp(recipient),
+            SendError::NobodyKnown => {
+                let mut faults = Faults::default();
+                faults.add("recipients", NOBODY_KNOWN);
+                Self::Validation(faults)
+            }
             SendError::IdempotencyConflict => Self::IdempotencyConflict,
             SendError::Refused { code, replayed, .. } => Self::SendFailed { code, replayed },
             SendError::Internal => Self::Internal,
