@@ -2,6 +2,7 @@
 //! reads a clock or opens a socket; what is to happen outside leaves as an [`Effect`] after the commit.
 
 mod app_state;
+mod changes;
 mod content;
 mod dispatch;
 mod events;
@@ -11,16 +12,25 @@ mod media;
 mod notices;
 mod pairing;
 mod payload;
+mod peer;
 mod prekeys;
 mod receipts;
 mod receive;
+mod schedule;
 mod send;
+mod timer;
+mod view;
 
 pub use crate::stanza::ChatState;
 pub use app_state::{Blob, StateChange};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use media::Attachment;
+pub use view::Viewer;
+
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::{
     clock::Millis,
@@ -144,6 +154,13 @@ impl Recipient {
 pub enum Body {
     /// As given, white space included.
     Text(String),
+    /// A text with what a page behind one of its links says of itself.
+    Linked {
+        /// As given, white space included.
+        text: String,
+        /// Of the page.
+        preview: Box<Preview>,
+    },
     /// A place.
     Location {
         /// −90 … 90.
@@ -185,8 +202,46 @@ pub enum Body {
         /// Its id.
         id: String,
     },
+    /// A vote in a poll.
+    Vote {
+        /// The poll's id.
+        id: String,
+        /// The names chosen; none withdraws an earlier vote.
+        options: Vec<String>,
+    },
     /// A file that was encrypted and uploaded.
     Media(Box<Media>),
+    /// Another message, said again. Its file, if it has one, is not uploaded anew.
+    Forward {
+        /// Its id, in whatever chat.
+        id: String,
+    },
+    /// Shows a message at the top of its chat, or takes it from there.
+    Pin {
+        /// Its id, of whoever's.
+        id: String,
+        /// For so long; `None`: not any more.
+        lasting: Option<Duration>,
+    },
+}
+
+impl Body {
+    /// What it is, in a word.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Linked { .. } => "text",
+            Self::Location { .. } => "location",
+            Self::Contacts(_) => "contact",
+            Self::Poll { .. } => "poll",
+            Self::Reaction { .. } => "reaction",
+            Self::Edit { .. } => "edit",
+            Self::Revoke { .. } => "delete",
+            Self::Media(_) => "media",
+            Self::Forward { .. } => "forward",
+            Self::Pin { .. } => "pin",
+            Self::Vote { .. } => "vote",
+        }
+    }
 }
 
 /// How a file is shown.
@@ -255,6 +310,19 @@ pub struct Media {
     pub view_once: bool,
 }
 
+/// What a page says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// Its address, as the text has it.
+    pub url: String,
+    /// Its title.
+    pub title: String,
+    /// A sentence or two.
+    pub description: Option<String>,
+    /// A small JPEG.
+    pub thumbnail: Option<Vec<u8>>,
+}
+
 /// A contact's card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
@@ -288,8 +356,36 @@ pub struct SendMessage {
     pub idempotency: Option<IdempotencyKey>,
     /// `Prefer: respond-async`: answered as soon as the row is stored.
     pub respond_async: bool,
+    /// When it is to leave; `None`: now.
+    pub send_at: Option<Millis>,
     /// Only say whether it would be taken; nothing is stored. What costs a download is checked so first.
     pub dry: bool,
+}
+
+/// Many sends of one request.
+#[derive(Clone, Debug)]
+pub struct SendBatch {
+    /// Each with its place in the request, and the caller's own word for what it is.
+    pub sends: Vec<(u32, &'static str, SendMessage)>,
+    /// What was refused before: place, and the refusal as `explain` would word it.
+    pub rejected: Vec<(u32, Value)>,
+    /// How a refusal is worded to the caller.
+    pub explain: fn(SendError) -> Value,
+    /// Between two sends.
+    pub pace: Duration,
+    /// When the first is to leave; `None`: now.
+    pub send_at: Option<Millis>,
+    /// The caller's own key for a safe retry.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// An accepted batch; what became of each of its sends is in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batched {
+    /// Names it.
+    pub id: String,
+    /// The key was seen before; nothing was stored now.
+    pub replayed: bool,
 }
 
 /// An accepted send.
@@ -301,6 +397,8 @@ pub struct Sent {
     pub timestamp: Millis,
     /// To be answered 202.
     pub queued: bool,
+    /// It waits for this time.
+    pub scheduled_at: Option<Millis>,
     /// The key was seen before; nothing was sent now.
     pub replayed: bool,
 }
@@ -314,12 +412,18 @@ pub enum SendError {
     /// `reply_to` names nothing in this chat.
     #[error("no such message in this chat")]
     UnknownMessage(String),
+    /// The message cannot be forwarded; why, in words for the caller.
+    #[error("the message cannot be forwarded")]
+    NotForwardable(&'static str),
     /// The chat as given.
     #[error("no such chat")]
     UnknownChat(String),
     /// The recipient as given.
     #[error("the recipient is not on WhatsApp")]
     NotOnWhatsapp(String),
+    /// As many sends wait for their time as may.
+    #[error("too many sends wait for their time")]
+    QueueFull,
     /// The key was used with another body.
     #[error("the idempotency key was used with another body")]
     IdempotencyConflict,

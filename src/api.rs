@@ -5,13 +5,16 @@
 //! [`body::Object`] 400 and 413, the handler 422, the instance the rest.
 
 mod auth;
+mod batch;
 mod body;
 mod chats;
+mod choices;
 mod contacts;
 mod error;
 mod events;
 mod fields;
 mod finish;
+mod forward;
 mod health;
 mod instance;
 mod kinds;
@@ -19,11 +22,13 @@ mod limit;
 mod link;
 mod manners;
 mod media;
+mod messages;
 mod page;
-mod page_of;
 mod qr;
+mod query;
 mod recipient;
 mod reply;
+mod schedule;
 mod send;
 mod server;
 
@@ -38,7 +43,7 @@ use axum::{
     extract::{DefaultBodyLimit, Request},
     http::Uri,
     middleware,
-    routing::{get, patch, post},
+    routing::{get, post},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +69,8 @@ pub struct Parts<I> {
     pub store: Store,
     /// The token of `--token`.
     pub token: Option<Configured>,
+    /// Base of links to this instance, without a slash at the end.
+    pub public_url: String,
     /// Requests and window; `None`: no limit.
     pub rate_limit: Option<(u32, Duration)>,
     /// Ends streams and long polls.
@@ -110,15 +117,27 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/send-location", post(kinds::location))
         .route("/send-contact", post(kinds::contact))
         .route("/send-poll", post(kinds::poll))
+        .route("/forward", post(forward::forward))
+        .route("/messages/{id}/pin", post(forward::pin))
+        .route("/send-list", post(choices::list))
+        .route("/send-buttons", post(choices::buttons))
+        .route("/scheduled", get(schedule::list))
+        .route("/scheduled/{id}", get(schedule::show).delete(schedule::cancel))
+        .route("/send-batch", post(batch::send))
+        .route("/batches/{id}", get(batch::show).delete(batch::cancel))
         // Its forms carry files; it bounds both forms of a request itself, above what the framework would let through.
         .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
         .route("/messages/{id}/media", get(media::file))
-        .route("/messages/{id}", patch(kinds::edit).delete(kinds::revoke))
+        .route("/messages/search", get(messages::search))
+        .route("/messages/{id}", get(messages::one).patch(kinds::edit).delete(kinds::revoke))
         .route("/messages/{id}/star", post(chats::star))
         .route("/chats", get(chats::list))
         .route("/chats/{jid}", get(chats::one).patch(chats::change).delete(chats::delete))
+        .route("/chats/{jid}/messages", get(messages::of_chat))
         .route("/contacts", get(contacts::list))
         .route("/contacts/{jid}", get(contacts::one).put(contacts::put).delete(contacts::delete))
+        .route("/polls/{id}", get(messages::poll))
+        .route("/polls/{id}/vote", post(messages::vote))
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))

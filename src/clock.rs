@@ -44,6 +44,14 @@ impl Millis {
         self.zoned("%Y-%m-%dT%H:%M:%S+00:00")
     }
 
+    /// Reads RFC 3339: with an offset, to the millisecond. `None`: it is no such time, or lies before 1970.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        // The parser takes more than the standard has: annotations in brackets, a week, a lower-case separator.
+        let plain = text.is_ascii() && !text.contains('[') && text.get(10..11) == Some("T");
+        let at: jiff::Timestamp = text.parse().ok().filter(|_| plain)?;
+        u64::try_from(at.as_millisecond()).ok().map(Self)
+    }
+
     fn zoned(self, format: &str) -> String {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
@@ -67,6 +75,25 @@ impl fmt::Display for Millis {
 #[cfg(test)]
 mod tests {
     use super::Millis;
+
+    #[test]
+    fn times_are_read_with_their_offset_and_only_so() {
+        for (text, expected) in [
+            ("2025-12-30T17:30:00Z", Some(1_767_115_800_000)),
+            ("2025-12-30T14:30:00.250-03:00", Some(1_767_115_800_250)),
+            ("2025-12-30T17:30:00+00:00", Some(1_767_115_800_000)),
+            ("2025-12-30T17:30:00", None),
+            ("2025-12-30", None),
+            ("2025-13-30T17:30:00Z", None),
+            ("2025-12-30T17:30:00Z[UTC]", None),
+            ("1969-12-30T17:30:00Z", None),
+            ("tomorrow", None),
+            ("", None),
+            ("2025-12-30€17:30:00Z", None),
+        ] {
+            assert_eq!(Millis::parse_rfc3339(text), expected.map(Millis), "{text}");
+        }
+    }
 
     #[test]
     fn times_print_in_the_three_forms_of_the_contract() {

@@ -1,5 +1,6 @@
 //! Keys and bytes in, keys and bytes out: no storage, no clock, no stanza. Randomness is an argument.
 
+pub mod addon;
 pub mod adv;
 pub mod app_state;
 mod fuzz;

@@ -4,6 +4,7 @@ mod blobs;
 mod connection;
 mod driver;
 pub mod media;
+mod preview;
 
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{
-        Answer, ChatState, Command, Link, Recipient, SendError, SendMessage, Sent, Settings, StateChange,
-        Status,
+        Answer, Batched, ChatState, Command, Link, Recipient, SendBatch, SendError, SendMessage, Sent,
+        Settings, StateChange, Status,
     },
     net,
     stanza::MediaConn,
@@ -60,6 +61,8 @@ pub enum Shown {
         chat: Recipient,
         /// What.
         state: ChatState,
+        /// Then it ends by itself.
+        lasting: Option<Duration>,
     },
     /// Online or not.
     Presence {
@@ -126,7 +129,7 @@ impl Handle {
     pub async fn show(&self, what: Shown) -> Result<(), SendError> {
         let command = match what {
             Shown::Read { chat, ids } => Command::MarkRead { chat, ids },
-            Shown::ChatState { chat, state } => Command::ChatState { chat, state },
+            Shown::ChatState { chat, state, lasting } => Command::ChatState { chat, state, lasting },
             Shown::Presence { available } => Command::Presence { available },
         };
         match self.ask(command).await {
@@ -140,6 +143,14 @@ impl Handle {
     /// acknowledgement after.
     pub async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
         self.pass(SendMessage { dry: false, ..command }).await?.ok_or(SendError::Internal)
+    }
+
+    /// Stores many sends; they leave one after the other.
+    pub async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {
+        match self.ask(Command::SendBatch(Box::new(batch))).await {
+            Some((Answer::Batch(outcome), _)) => outcome,
+            _ => Err(SendError::Internal),
+        }
     }
 
     /// Whether a send would be taken; the answer of an earlier one with the same key, if there was one.
@@ -159,7 +170,11 @@ impl Handle {
                 Some((Answer::Send(Ok(sent)), settles)) => {
                     return Self::acknowledged(sent, settles).await.map(Some);
                 }
-                None | Some((Answer::Done | Answer::MediaHosts(_) | Answer::Reuploaded(_), _)) => {
+                None
+                | Some((
+                    Answer::Done | Answer::MediaHosts(_) | Answer::Reuploaded(_) | Answer::Batch(_),
+                    _,
+                )) => {
                     return Err(SendError::Internal);
                 }
                 Some((Answer::Later(status), _)) => {

@@ -9,6 +9,7 @@
 //! | `picture` | dimensions, animation and thumbnail of an image |
 //! | `sound` | duration of audio, waveform of a voice note; `ogg` reads the pages |
 //! | `name` | file names of documents |
+//! | `page` | what a web page says of itself, for the preview of a link |
 //!
 //! Files come from strangers. Each is read through a [`Source`] of the caller's, mostly a temporary file; no function
 //! holds more of it than a stated bound, walks more of it than a stated bound, or believes a length that it names.
@@ -20,6 +21,7 @@ mod fuzz;
 mod mp4;
 mod name;
 mod ogg;
+mod page;
 mod picture;
 mod sound;
 
@@ -33,6 +35,7 @@ pub use detect::{Detected, detect};
 pub use format::{Documents, Format, MediaType, Unsupported};
 pub use fuzz::fuzz_media;
 pub use name::{clean_name, document_name};
+pub use page::{Page, page};
 
 /// Where a file is read from: a `File`, a `Cursor`.
 pub trait Source: Read + Seek + Send + Sync {}

@@ -74,6 +74,7 @@ pub async fn run(
     follow_platform(&store, &config).await?;
 
     let stop = CancellationToken::new();
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let options = daemon::Options {
         account: account::Settings {
             instance,
@@ -81,7 +82,7 @@ pub async fn run(
             wa_version: config.wa_version,
             available: config.available,
             server_root: config.server_root,
-            public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+            public_url: public_url.clone(),
         },
         net: net_options(&config, extra_roots)?,
     };
@@ -97,6 +98,7 @@ pub async fn run(
         instance: desk,
         store: store.clone(),
         token: config.token.as_deref().map(Configured::new),
+        public_url,
         rate_limit: config.rate_limit,
         stop: api_stop.clone(),
         now: Arc::new(Millis::now),

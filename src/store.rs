@@ -6,6 +6,7 @@
 //!
 //! Another family is one file here, one `mod` line below and, if it brings tables, one line in `migrate.rs`.
 pub mod access;
+pub mod addons;
 pub mod app_state;
 pub mod chats;
 mod check;
@@ -18,9 +19,12 @@ pub mod messages;
 mod migrate;
 pub mod people;
 pub mod queue;
+pub mod schedule;
+pub mod search;
 pub mod settings;
 pub mod signal;
 pub mod sync;
+pub mod timers;
 pub mod tokens;
 mod writer;
 

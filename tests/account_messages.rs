@@ -27,6 +27,7 @@ fn waited_for(to: &str, text: &str) -> Command {
         reply_to: None,
         idempotency: None,
         respond_async: false,
+        send_at: None,
         dry: false,
     })
 }
@@ -237,6 +238,7 @@ fn a_reply_quotes_and_what_an_own_device_sent_is_reported_as_sent() {
         reply_to: Some(question.clone()),
         idempotency: None,
         respond_async: true,
+        send_at: None,
         dry: false,
     }));
     pair.drive();

@@ -7,8 +7,20 @@ mod pair;
 use std::time::Duration;
 
 use pair::{ALICE, OWN, Pair, ids};
+use prost::Message as _;
+use serde_json::json;
 use wazap::{
     account::Status,
+    proto::{
+        self,
+        message::{
+            self,
+            peer_data_operation_request_response_message::{
+                PeerDataOperationResult as PhoneResult, PlaceholderMessageResendResponse as PhoneMessage,
+            },
+        },
+    },
+    sandbox::Sending,
     wire::{Jid, Node},
 };
 
@@ -171,4 +183,146 @@ fn a_retry_that_waits_for_a_bundle_is_answered_once() {
     pair.input(wazap::account::Input::Node(receipt(1)));
     pair.drive();
     assert_eq!(copies_of(&pair, &id), before + 1, "a redelivered receipt changes nothing");
+}
+
+/// Ids of the questions that were put to the own phone.
+fn asked_of_the_phone(pair: &Pair) -> usize {
+    let to_phone = |node: &&Node| node.tag == "message" && node.text("category") == Some("peer");
+    pair.written.iter().filter(to_phone).count()
+}
+
+#[test]
+fn a_message_that_came_without_its_ciphertext_is_had_from_the_phone() {
+    let mut pair = Pair::linked(46);
+    pair.lab.set_faults(&json!({"withhold": {"times": 1}})).unwrap();
+    let id = pair.phone_sends(ALICE, "only the phone has it");
+    pair.pass(Duration::from_secs(5));
+    let told: Vec<(String, String)> = pair
+        .events()
+        .into_iter()
+        .filter(|event| event.data["whatsapp_message_id"] == id.as_str())
+        .map(|event| (event.kind, event.data["content"].as_str().unwrap_or_default().to_owned()))
+        .collect();
+    let expected = [("message.undecryptable", ""), ("message.received", "only the phone has it")];
+    assert_eq!(told, expected.map(|(kind, text)| (kind.to_owned(), text.to_owned())));
+    let received = &pair.events_of("message.received")[0];
+    assert_eq!((&received["sender_number"], &received["sender_name"]), (&json!(ALICE), &json!("Alice")));
+    assert_eq!((asked_of_the_phone(&pair), retries_of(&pair, &id)), (1, vec![]));
+    assert_eq!(pair.unanswered(), 0);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn a_question_to_the_phone_survives_a_kill_and_is_put_once() {
+    let mut pair = Pair::linked(47);
+    pair.lab.online(OWN, false, pair.now).unwrap();
+    pair.lab.set_faults(&json!({"withhold": {"times": 1}})).unwrap();
+    let id = pair.phone_sends(ALICE, "later");
+    pair.drive();
+    assert!(pair.received().is_empty(), "the phone is off");
+    pair.kill();
+    pair.pass(Duration::from_secs(5));
+    pair.lab.online(OWN, true, pair.now).unwrap();
+    pair.pass(Duration::from_secs(5));
+    assert_eq!(pair.received(), [id]);
+    assert_eq!(pair.unanswered(), 0);
+}
+
+#[test]
+fn a_damaged_message_comes_again_from_whoever_is_first_and_is_told_once() {
+    let mut pair = Pair::linked(48);
+    pair.phone_sends(ALICE, "before");
+    pair.drive();
+    pair.lab.set_faults(&json!({"corrupt": {"times": 1}})).unwrap();
+    let id = pair.phone_sends(ALICE, "damaged");
+    pair.pass(Duration::from_secs(5));
+    assert_eq!(pair.received().iter().filter(|received| **received == id).count(), 1);
+    assert_eq!(retries_of(&pair, &id), [1]);
+    // Whichever session the two ends were left with, it works.
+    let after = pair.phone_sends(ALICE, "after");
+    let answer = pair.send(ALICE, "yes");
+    pair.pass(Duration::from_secs(5));
+    assert_eq!(ids(&pair.events_of("message.undecryptable")), std::slice::from_ref(&id));
+    assert_eq!(pair.received().last(), Some(&after));
+    assert!(pair.inbox_of(ALICE).iter().any(|(received, _)| *received == answer));
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn an_own_copy_that_cannot_be_read_is_had_from_the_phone() {
+    let mut pair = Pair::linked(49);
+    let hello = Sending::Text { text: "hello".into(), quote: None };
+    pair.lab.send(OWN, ALICE, hello, pair.now).unwrap();
+    pair.drive();
+    pair.lab.set_faults(&json!({"corrupt": {"times": 1, "device": own_device(&pair)}})).unwrap();
+    let again = Sending::Text { text: "again".into(), quote: None };
+    let id = pair.lab.send(OWN, ALICE, again, pair.now).unwrap();
+    pair.pass(Duration::from_secs(5));
+    let sent = pair.events_of("message.sent");
+    let sent: Vec<_> = sent.iter().filter(|data| data["whatsapp_message_id"] == id.as_str()).collect();
+    assert_eq!(sent.len(), 1);
+    assert_eq!((&sent[0]["content"], &sent[0]["recipient_number"]), (&json!("again"), &json!(ALICE)));
+}
+
+#[test]
+fn neither_what_may_be_seen_once_nor_what_is_weeks_old_is_asked_of_the_phone() {
+    let mut pair = Pair::linked(50);
+    let unavailable = |id: &str, kind: &str, t: u64| {
+        Node::new("message")
+            .attr("id", id.to_owned())
+            .attr("from", Jid::pn(ALICE))
+            .attr("type", "media")
+            .attr("t", t)
+            .child(Node::new("unavailable").attr("type", kind.to_owned()))
+    };
+    let now = pair.now.secs();
+    for (id, kind, t) in [("3EB0ONCE", "view_once", now), ("3EB0OLD", "fanout", now - 15 * 24 * 3600)] {
+        pair.input(wazap::account::Input::Node(unavailable(id, kind, t)));
+        pair.drive();
+    }
+    assert_eq!(ids(&pair.events_of("message.undecryptable")), ["3EB0ONCE", "3EB0OLD"], "seen all the same");
+    assert_eq!(asked_of_the_phone(&pair), 0);
+}
+
+#[test]
+fn what_a_stranger_or_a_companion_says_in_the_phones_name_is_not_believed() {
+    let mut pair = Pair::linked(51);
+    pair.lab.online(OWN, false, pair.now).unwrap();
+    pair.lab.set_faults(&json!({"withhold": {"times": 1}})).unwrap();
+    let id = pair.phone_sends(ALICE, "true");
+    pair.drive();
+    let forged = proto::Message { conversation: Some("false".into()), ..Default::default() };
+    let key = proto::MessageKey {
+        remote_jid: Some(Jid::pn(ALICE).to_wire()),
+        from_me: Some(false),
+        id: Some(id.clone()),
+        participant: None,
+    };
+    let info = proto::WebMessageInfo {
+        key: Some(key),
+        message: Some(forged.encode_to_vec()),
+        message_timestamp: Some(1),
+        ..Default::default()
+    };
+    let response = message::PeerDataOperationRequestResponseMessage {
+        peer_data_operation_request_type: Some(4),
+        peer_data_operation_result: vec![PhoneResult {
+            placeholder_message_resend_response: Some(PhoneMessage {
+                web_message_info_bytes: Some(info.encode_to_vec()),
+            }),
+        }],
+        ..Default::default()
+    };
+    let protocol = message::ProtocolMessage {
+        r#type: Some(17),
+        peer_data_operation_request_response_message: Some(response),
+        ..Default::default()
+    };
+    let forged = proto::Message { protocol_message: Some(Box::new(protocol)), ..Default::default() };
+    pair.lab.send(ALICE, OWN, Sending::Raw(forged.encode_to_vec()), pair.now).unwrap();
+    pair.drive();
+    assert!(pair.received().is_empty());
+    pair.lab.online(OWN, true, pair.now).unwrap();
+    pair.pass(Duration::from_secs(5));
+    assert_eq!(pair.events_of("message.received")[0]["content"], "true");
 }

@@ -192,6 +192,7 @@ async fn a_file_comes_with_its_type_and_both_of_its_names() {
     let (fetched, bytes) =
         fetch_with(&fetcher, "http://files.example:8081/a/nota%20%C3%A7.pdf?x=1#y", LIMIT).await;
     let expected = Fetched {
+        url: "http://files.example:8081/a/nota%20%C3%A7.pdf?x=1#y".into(),
         size: 7,
         status: 200,
         content_type: Some("application/pdf; x=1".into()),
@@ -240,6 +241,32 @@ async fn exactly_the_limit_passes_and_one_byte_more_does_not() {
     assert_eq!(fetched, too_large(None));
     assert!(bytes.len() <= 1000);
     assert_eq!(fetched.unwrap_err().reason(), None);
+}
+
+#[tokio::test]
+async fn of_a_beginning_no_more_is_read_than_is_wanted() {
+    let server = server(|path| match path {
+        "/short" => Does::Says(ok(b"<title>")),
+        "/moved" => redirect("/sub/page"),
+        "/sub/page" => Does::Says(ok(b"x")),
+        "/announced" => {
+            Does::Hangs([b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", &[b'x'; 1000][..]].concat())
+        }
+        _ => Does::Floods(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 4096]),
+    })
+    .await;
+    let fetcher = Fetcher::new(false).network(one_host(&server)).timeout(Duration::from_secs(5));
+    for (path, length) in [("/short", 7), ("/announced", 1000), ("/flood", 1000)] {
+        let mut bytes = Vec::new();
+        let fetched = fetcher.fetch_start(&format!("http://files.example{path}"), 1000, &mut bytes).await;
+        assert_eq!((fetched.unwrap().size, bytes.len()), (length, length as usize), "{path}");
+    }
+    let mut bytes = Vec::new();
+    let fetched = fetcher.fetch_start("http://files.example/moved", 1000, &mut bytes).await.unwrap();
+    assert_eq!(fetched.join("a.jpg").as_deref(), Some("http://files.example/sub/a.jpg"));
+    assert_eq!(fetched.join("//cdn.example/a.jpg").as_deref(), Some("http://cdn.example/a.jpg"));
+    let blocked = fetcher.fetch_start("http://127.0.0.1/", 1000, &mut bytes).await;
+    assert_eq!(blocked, Err(FetchError::BlockedAddress));
 }
 
 #[tokio::test]

@@ -27,13 +27,12 @@ use crate::{
             apply_snapshot, external_of,
         },
         media::MediaKind,
-        padding,
     },
     proto::{
         self,
         message::{AppStateSyncKeyId, AppStateSyncKeyRequest, ProtocolMessage},
     },
-    stanza::{CollectionAnswer, CollectionQuery, Enc, EncKind, Iq, Outgoing},
+    stanza::{CollectionAnswer, CollectionQuery, Iq},
     store::{self, Tx},
     wire::Node,
 };
@@ -524,35 +523,7 @@ impl Account {
             app_state_sync_key_request: Some(AppStateSyncKeyRequest { key_ids }),
             ..Default::default()
         };
-        self.tell_phone(request, "high", turn)
-    }
-
-    /// A peer message to the own phone. It is not kept: whoever needs the answer asks again on the next connection.
-    fn tell_phone(
-        &mut self,
-        content: ProtocolMessage,
-        priority: &'static str,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Error> {
-        let Some(phone) = self.own_lid().or_else(|| self.own_pn()) else { return Ok(()) };
-        let address = turn.tx.people().signal_address(&phone)?;
-        let mut session = turn.tx.signal().session(&address)?;
-        let message = proto::Message { protocol_message: Some(Box::new(content)), ..Default::default() };
-        let padded = padding::pad(message.encode_to_vec(), turn.rng);
-        // The phone wrote first, when it shared its keys: without a session there is nothing to ask about.
-        let Ok(ciphertext) = session.encrypt(&padded) else { return Ok(()) };
-        turn.tx.signal().set_session(&address, &session)?;
-        let opens = ciphertext.kind == crate::crypto::signal::CiphertextKind::PreKey;
-        let kind = if opens { EncKind::PreKey } else { EncKind::Message };
-        let id = self.fresh_message_id(turn);
-        let mut stanza = Outgoing::text(id, phone);
-        stanza.peer = true;
-        stanza.direct = Some(Enc::new(kind, ciphertext.bytes));
-        stanza.extras = vec![Node::new("meta").attr("appdata", "default")];
-        if opens {
-            stanza.device_identity = self.device.paired.as_ref().map(|p| p.device_identity.clone());
-        }
-        turn.send(&stanza.build().attr("push_priority", priority));
+        self.ask_phone(request, turn)?;
         Ok(())
     }
 }

@@ -1,51 +1,118 @@
 //! The content of messages as raw protobuf: built for sending, unwrapped on arrival. Bytes that our schema does not
 //! know stay as they are, so that nothing a person sent is lost on the way to the database.
 
+mod addon;
 mod build;
 mod class;
+mod context;
 
-use prost::Message as _;
+use std::borrow::Cow;
+
+use prost::{Message as _, encoding::WireType};
 
 use crate::proto;
 
+pub(super) use addon::{Encrypted, Opened, poll_of, secret};
 pub(super) use build::{Build, Quote, build};
 pub(super) use class::{Class, Kind, class, kind};
+pub(super) use context::{Timer, context_of, forward, timed};
 
 /// Wrappers nest; clients stop at about this depth.
 const MAX_DEPTH: usize = 8;
-/// `waE2E.Message` members whose only content is another message: ephemeral, view once (three forms), document with caption.
-const WRAPPERS: [u32; 5] = [40, 37, 55, 59, 53];
+/// `waE2E.Message` members whose only content is another message (waproto 0.7, `FutureProofMessage`), as whatsapp-rust
+/// and Baileys peel them: ephemeral, view once (three forms), document with caption, edited, group mentioned, bot
+/// invoke, animated sticker, event cover, status mention, poll option image, associated child, group status mention,
+/// poll (fourth form), add yours, group status (two forms), limit sharing, bot task, question, question reply, bot
+/// forwarded, newsletter admin profile (three forms), spoiler.
+const WRAPPERS: [u32; 27] = [
+    40, 37, 55, 59, 53, 58, 62, 67, 74, 85, 87, 90, 91, 92, 93, 95, 96, 103, 99, 100, 101, 106, 104, 116,
+    117, 126, 118,
+];
 /// `deviceSentMessage`: a copy of what an own device sent.
 const DEVICE_SENT: u32 = 31;
+/// `messageContextInfo`: may stand on any level, the innermost wins member by member.
+const CONTEXT: u32 = 35;
 
 /// A message without its wrappers.
 pub(super) struct Unwrapped<'a> {
-    /// The innermost message, as serialized.
-    pub(super) content: &'a [u8],
+    /// The innermost message, as serialized, with the context that stood on its wrappers.
+    pub(super) content: Cow<'a, [u8]>,
     /// It came as a copy of what an own device sent.
     pub(super) device_sent: bool,
 }
 
+/// What is inside and what stood around it.
+struct Peeled<'a> {
+    inner: &'a [u8],
+    device_sent: bool,
+    /// Contexts of the wrappers, outermost first.
+    contexts: Vec<&'a [u8]>,
+}
+
+fn peel(message: &[u8]) -> Option<Peeled<'_>> {
+    let mut peeled = Peeled { inner: message, device_sent: false, contexts: Vec::new() };
+    for _ in 0..MAX_DEPTH {
+        let (mut inside, mut context) = (None, None);
+        for field in Fields(peeled.inner) {
+            match field? {
+                (DEVICE_SENT, Some(sent)) => {
+                    peeled.device_sent = true;
+                    inside = Some(member(sent, 2)?.unwrap_or_default());
+                }
+                (CONTEXT, Some(bytes)) => context = Some(bytes),
+                (number, Some(wrapper)) if WRAPPERS.contains(&number) => {
+                    inside = Some(member(wrapper, 1)?.unwrap_or_default());
+                }
+                _ => {}
+            }
+        }
+        let Some(inside) = inside else { break };
+        peeled.contexts.extend(context);
+        peeled.inner = inside;
+    }
+    Some(peeled)
+}
+
 /// Peels wrappers off a serialized message. `None`: the bytes are no protobuf.
 pub(super) fn unwrap(message: &[u8]) -> Option<Unwrapped<'_>> {
-    let mut content = message;
-    let mut device_sent = false;
-    for _ in 0..MAX_DEPTH {
-        if let Some(sent) = member(content, DEVICE_SENT)? {
-            device_sent = true;
-            content = member(sent, 2)?.unwrap_or_default();
-            continue;
-        }
-        let mut wrapper = None;
-        for number in WRAPPERS {
-            wrapper = wrapper.or(member(content, number)?);
-        }
-        match wrapper {
-            Some(wrapper) => content = member(wrapper, 1)?.unwrap_or_default(),
-            None => break,
-        }
+    let Peeled { inner, device_sent, contexts } = peel(message)?;
+    if contexts.is_empty() {
+        return Some(Unwrapped { content: Cow::Borrowed(inner), device_sent });
     }
-    Some(Unwrapped { content, device_sent })
+    // Members that repeat are merged by whoever decodes them, the later over the earlier.
+    let mut content = Vec::new();
+    for context in contexts {
+        prost::encoding::encode_key(CONTEXT, WireType::LengthDelimited, &mut content);
+        prost::encoding::encode_varint(context.len() as u64, &mut content);
+        content.extend_from_slice(context);
+    }
+    content.extend_from_slice(inner);
+    Some(Unwrapped { content: Cow::Owned(content), device_sent })
+}
+
+/// The context of a message, whatever level it stands on.
+fn context(message: &[u8]) -> Option<proto::MessageContextInfo> {
+    let content = unwrap(message)?.content;
+    proto::Message::decode(&*content).ok()?.message_context_info
+}
+
+/// Id of the album that a picture or film is a part of.
+pub(super) fn album(message: &[u8]) -> Option<String> {
+    let part = context(message)?.message_association?;
+    // MessageAssociation.AssociationType MEDIA_ALBUM
+    part.parent_message_key.filter(|_| part.association_type == Some(1))?.id
+}
+
+/// The poll in a message.
+fn poll(message: &proto::Message) -> Option<&proto::message::PollCreationMessage> {
+    let forms = [
+        &message.poll_creation_message,
+        &message.poll_creation_message_v2,
+        &message.poll_creation_message_v3,
+        &message.poll_creation_message_v5,
+        &message.poll_creation_message_v6,
+    ];
+    forms.into_iter().find_map(Option::as_deref)
 }
 
 /// Whether a message says anything to a person: more than keys and context.
@@ -132,7 +199,7 @@ impl<'a> Fields<'a> {
 
 /// What is inside all wrappers; the bytes themselves where they cannot be walked.
 pub(super) fn inner(message: &[u8]) -> &[u8] {
-    unwrap(message).map_or(message, |unwrapped| unwrapped.content)
+    peel(message).map_or(message, |peeled| peeled.inner)
 }
 
 /// The text of a message as payloads carry it: the text itself, else the caption of image, video or document.
@@ -167,7 +234,7 @@ mod tests {
 
     fn text(text: &str, quote: Option<&Quote<'_>>, secret: [u8; 32]) -> Vec<u8> {
         let body = Body::Text(text.into());
-        build(&Build { body: &body, quote, mentions: &[], target: None, at_ms: 0, secret })
+        build(&Build { body: &body, quote, mentions: &[], target: None, vote: None, at_ms: 0, secret })
     }
 
     #[test]
@@ -183,7 +250,28 @@ mod tests {
         let sent = device_sent(&wrapped.encode_to_vec(), &chat);
         let unwrapped = unwrap(&sent).unwrap();
         assert!(unwrapped.device_sent);
-        assert_eq!(text_of(unwrapped.content).as_deref(), Some("hello"));
+        assert_eq!(text_of(&unwrapped.content).as_deref(), Some("hello"));
+    }
+
+    #[test]
+    fn the_secret_on_a_wrapper_stays_with_what_was_wrapped() {
+        let chat = Jid::pn("5511999999999");
+        let mut sent = device_sent(&text("hello", None, [0; 32])[..7], &chat);
+        let outer = proto::Message {
+            message_context_info: Some(proto::MessageContextInfo {
+                message_secret: Some(vec![9; 32]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        sent.extend(outer.encode_to_vec());
+        let unwrapped = unwrap(&sent).unwrap();
+        assert_eq!(secret(&unwrapped.content), Some([9; 32]));
+        assert_eq!(secret(&sent), Some([9; 32]));
+        assert_eq!(text_of(&unwrapped.content).as_deref(), Some("hello"));
+        // One inside wins.
+        let sent = [&device_sent(&text("hello", None, [8; 32]), &chat)[..], &outer.encode_to_vec()].concat();
+        assert_eq!(secret(&sent), Some([8; 32]));
     }
 
     #[test]
@@ -194,7 +282,7 @@ mod tests {
         sent.extend_from_slice(inner);
         let mut message = vec![0xfa, 0x01, u8::try_from(sent.len()).unwrap()];
         message.extend_from_slice(&sent);
-        assert_eq!(unwrap(&message).unwrap().content, inner);
+        assert_eq!(*unwrap(&message).unwrap().content, *inner);
         assert!(has_content(inner));
     }
 

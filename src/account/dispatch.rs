@@ -1,12 +1,12 @@
 //! One door in, one door out: inputs become method calls here, and what they decide is collected in a [`Turn`].
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    Blob, Error, Link, Recipient, SendError, SendMessage, Sent, StateChange, Status,
+    Batched, Blob, Error, Link, Recipient, SendBatch, SendError, SendMessage, Sent, StateChange, Status,
     app_state::Waiting,
     link::{Conn, Outage, Phase, Retry, STOPPED},
 };
@@ -50,6 +50,8 @@ pub enum Command {
     },
     /// Send something.
     SendMessage(SendMessage),
+    /// Send many things, one after the other.
+    SendBatch(Box<SendBatch>),
     /// Tell somebody what was read.
     MarkRead {
         /// The chat.
@@ -63,6 +65,8 @@ pub enum Command {
         chat: Recipient,
         /// What.
         state: ChatState,
+        /// Then the account pauses by itself.
+        lasting: Option<Duration>,
     },
     /// Where do media go?
     MediaHosts {
@@ -137,6 +141,8 @@ pub enum Answer {
     Reuploaded(Option<String>),
     /// A send was stored, replayed, or not accepted. [`Effect::Settled`] may follow.
     Send(Result<Sent, SendError>),
+    /// A batch was stored, replayed, or not accepted.
+    Batch(Result<Batched, SendError>),
     /// Not connected, but trying: ask again once connected.
     Later(Status),
 }
@@ -199,6 +205,8 @@ pub struct Account {
     pub(super) idle_batches: u8,
     /// Since when the link is down.
     pub(super) outage: Option<Outage>,
+    /// When the next scheduled send is due.
+    pub(super) next_due: Option<Millis>,
     /// Callers who wait for WhatsApp's acknowledgement, by message id.
     pub(super) waiting: HashMap<String, Vec<Ticket>>,
     /// Changes of app state are to be written.
@@ -241,6 +249,7 @@ impl Account {
             retry: Retry::default(),
             idle_batches: 0,
             outage: None,
+            next_due: turn.tx.schedule().next_due()?,
             waiting: HashMap::new(),
             writes_wait: turn.tx.app_state().waiting()? > 0,
             state_waiting: Vec::new(),
@@ -278,13 +287,18 @@ impl Account {
                 Ok(())
             }
             Input::Command(ticket, Command::SendMessage(command)) => self.send_message(ticket, command, turn),
+            Input::Command(ticket, Command::SendBatch(batch)) => {
+                let answer = Answer::Batch(self.send_batch(*batch, turn)?);
+                turn.effects.push(Effect::Answer(ticket, answer));
+                Ok(())
+            }
             Input::Command(ticket, Command::MarkRead { chat, ids }) => {
                 let answer = self.mark_read(chat, &ids, turn)?;
                 turn.effects.push(Effect::Answer(ticket, answer));
                 Ok(())
             }
-            Input::Command(ticket, Command::ChatState { chat, state }) => {
-                let answer = self.show_chat_state(chat, state, turn)?;
+            Input::Command(ticket, Command::ChatState { chat, state, lasting }) => {
+                let answer = self.show_chat_state(chat, state, lasting, turn)?;
                 turn.effects.push(Effect::Answer(ticket, answer));
                 Ok(())
             }
@@ -302,6 +316,7 @@ impl Account {
 
     /// After the last input of a batch: sends what can be sent.
     pub fn settle(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        self.release(turn)?;
         self.pump(turn)?;
         self.pump_app_state(turn)
     }

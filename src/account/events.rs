@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Attachment, Error, Qr, Status,
-    content::{self, Kind, media_type, text_of},
+    content::{self, media_type, text_of},
     dispatch::{Account, Turn},
 };
 use crate::{
@@ -37,30 +37,6 @@ pub(super) struct Reported<'a> {
 }
 
 impl Account {
-    /// What a message does, told as what it is.
-    pub(super) fn report(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
-        match content::kind(&reported.message.content) {
-            Kind::Said => self.report_message(reported, turn),
-            Kind::Reaction { key, emoji, at_ms } => self.report_reaction(reported, &key, &emoji, at_ms, turn),
-            Kind::Edit { key, content } => {
-                let text = text_of(&content);
-                self.report_change("message.edited", reported, &key, text.as_deref(), turn)
-            }
-            Kind::Revoke { key } => self.report_change("message.deleted", reported, &key, None, turn),
-        }
-    }
-
-    /// The message that a key names, whoever's point of view the key was written from.
-    fn named(
-        &self,
-        key: &proto::MessageKey,
-        reported: &Reported<'_>,
-        turn: &Turn<'_>,
-    ) -> Result<Option<Message>, Error> {
-        let Some(id) = &key.id else { return Ok(None) };
-        Ok(turn.tx.messages().find_in_chat(reported.chat.id, id)?)
-    }
-
     /// Whether the named message is the account's. The store knows; else the key says, from its sender's point of view.
     fn is_ours(key: &proto::MessageKey, found: Option<&Message>, by_us: bool) -> bool {
         match found {
@@ -70,20 +46,20 @@ impl Account {
     }
 
     /// `message.reaction`, and the platform's `reaction`.
-    fn report_reaction(
+    pub(super) fn report_reaction(
         &self,
         reported: &Reported<'_>,
         key: &proto::MessageKey,
+        found: Option<&Message>,
         emoji: &str,
         at_ms: Option<i64>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let Reported { message, chat, sender } = reported;
-        let found = self.named(key, reported, turn)?;
         let author = self.number_first(sender, turn)?;
-        let from_me = Self::is_ours(key, found.as_ref(), message.key.from_me);
+        let from_me = Self::is_ours(key, found, message.key.from_me);
         let data = json!({
-            "message_id": found.as_ref().map(|found| &found.uuid),
+            "message_id": found.map(|found| &found.uuid),
             "whatsapp_message_id": key.id,
             "emoji": emoji,
             "sender_number": author.user(),
@@ -114,19 +90,19 @@ impl Account {
     }
 
     /// `message.edited` or `message.deleted`; the platform sees the protocol message itself.
-    fn report_change(
+    pub(super) fn report_change(
         &self,
         kind: &'static str,
         reported: &Reported<'_>,
         key: &proto::MessageKey,
+        found: Option<&Message>,
         text: Option<&str>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let Reported { message, chat, sender } = reported;
-        let found = self.named(key, reported, turn)?;
         let author = self.number_first(sender, turn)?;
         let mut data = json!({
-            "message_id": found.as_ref().map(|found| &found.uuid),
+            "message_id": found.map(|found| &found.uuid),
             "whatsapp_message_id": key.id,
             "from_me": message.key.from_me,
             "sender_number": author.user(),
@@ -148,8 +124,76 @@ impl Account {
         Ok(())
     }
 
+    /// What somebody did to a message with something that only those can read who have the message's secret. The
+    /// platform gets the message that did it, and beside it, under `name`, what it says.
+    pub(super) fn report_opened(
+        &self,
+        kind: &'static str,
+        reported: &Reported<'_>,
+        target: &Message,
+        (name, mut what): (&'static str, Map<String, Value>),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Reported { message, chat, sender } = reported;
+        let author = self.number_first(sender, turn)?;
+        let mut data = Map::new();
+        data.insert("message_id".into(), target.uuid.clone().into());
+        data.insert("whatsapp_message_id".into(), target.key.wa_id.clone().into());
+        data.insert("from_me".into(), message.key.from_me.into());
+        data.insert("sender_number".into(), author.user().into());
+        data.extend(what.clone());
+        data.insert("timestamp".into(), message.at.rfc3339_offset().into());
+        data.insert("conversation_id".into(), chat.id.into());
+        let mut body = self.incoming(reported, &author);
+        if let Some(members) = body.as_object_mut() {
+            what.insert("id".into(), target.key.wa_id.clone().into());
+            members.insert(name.into(), Value::Object(what));
+        }
+        let event = NewEvent {
+            kind,
+            lane: Some(chat.jid.to_wire()),
+            data: Value::Object(data).to_string(),
+            platform: Some(("incoming", body.to_string())),
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
+    /// `message.pinned`, for so many seconds if that was said, or `message.unpinned`: in the log, not posted to the
+    /// platform.
+    pub(super) fn report_pin(
+        &self,
+        reported: &Reported<'_>,
+        key: &proto::MessageKey,
+        found: Option<&Message>,
+        pinned: Option<Option<u32>>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Reported { message, chat, sender } = reported;
+        let author = self.number_first(sender, turn)?;
+        let mut data = json!({
+            "message_id": found.map(|found| &found.uuid),
+            "whatsapp_message_id": key.id,
+            "from_me": message.key.from_me,
+            "sender_number": author.user(),
+            "timestamp": message.at.rfc3339_offset(),
+            "conversation_id": chat.id,
+        });
+        if let (Some(seconds), Some(members)) = (pinned, data.as_object_mut()) {
+            members.insert("seconds".into(), seconds.into());
+        }
+        let event = NewEvent {
+            kind: if pinned.is_some() { "message.pinned" } else { "message.unpinned" },
+            lane: Some(chat.jid.to_wire()),
+            data: data.to_string(),
+            platform: None,
+        };
+        turn.tx.events().push(&event, turn.now)?;
+        Ok(())
+    }
+
     /// `message.received` or `message.sent`, and the platform's `incoming`.
-    fn report_message(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(super) fn report_message(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Reported { message, chat, sender } = reported;
         let author = self.number_first(sender, turn)?;
         let mut data = Map::new();
@@ -183,42 +227,16 @@ impl Account {
 
     fn incoming(&self, reported: &Reported<'_>, author: &Jid) -> Value {
         let Reported { message, chat, sender } = reported;
-        let group = chat.jid.is_group();
-        let mut key = Map::new();
-        key.insert("remoteJid".into(), chat.jid.to_wire().into());
-        key.insert("fromMe".into(), message.key.from_me.into());
-        key.insert("id".into(), message.key.wa_id.clone().into());
-        if let Some(alt) = &chat.alt {
-            key.insert("remoteJidAlt".into(), alt.to_wire().into());
-        }
-        if group {
-            key.insert("participant".into(), author.to_wire().into());
-            if *sender != author {
-                key.insert("participantAlt".into(), sender.bare().to_wire().into());
-            }
-        }
-        let mut body = json!({
-            "remoteJid": chat.jid.to_wire(),
-            "message": platform_message(&message.content),
-            "messageTimestamp": message.at.secs(),
-            "pushName": message.push_name,
-            "key": key,
-            "participant": group.then(|| author.to_wire()),
-            "isGroup": group,
-        });
-        if let (Some(file), Some(members)) = (Attachment::of(&message.content), body.as_object_mut()) {
-            let id = &message.key.wa_id;
-            let media = json!({
-                "id": id,
-                "type": file.media_type,
-                "mime_type": file.mimetype,
-                "size": file.file_length,
-                "filename": file.file_name,
-                "url": format!("{}/messages/{id}/media", self.settings.public_url),
-            });
-            members.insert("media".into(), media);
-        }
-        body
+        let posted = Posted {
+            key: &message.key,
+            chat,
+            author,
+            sender,
+            at: message.at,
+            push_name: message.push_name.as_deref(),
+            content: &message.content,
+        };
+        incoming(&posted, &self.settings.public_url)
     }
 
     /// `message.status`, and the platform's `status`. `before` is the level it had.
@@ -363,10 +381,66 @@ impl Account {
     }
 
     /// A person by number where it is known; bare.
-    fn number_first(&self, person: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
+    pub(super) fn number_first(&self, person: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
         let known = if person.is_lid() { turn.tx.people().pn_of(person)? } else { None };
         Ok(known.unwrap_or_else(|| person.bare()))
     }
+}
+
+/// A message as the platform sees it.
+pub(super) struct Posted<'a> {
+    pub(super) key: &'a MessageKey,
+    pub(super) chat: &'a Chat,
+    /// By number where it is known; bare.
+    pub(super) author: &'a Jid,
+    /// As it was addressed.
+    pub(super) sender: &'a Jid,
+    pub(super) at: Millis,
+    pub(super) push_name: Option<&'a str>,
+    pub(super) content: &'a [u8],
+}
+
+/// The platform's `incoming` (platform-webhooks.md §3.1).
+pub(super) fn incoming(posted: &Posted<'_>, public_url: &str) -> Value {
+    let Posted { chat, author, sender, content, .. } = *posted;
+    let (id, from_me, group) = (&posted.key.wa_id, posted.key.from_me, chat.jid.is_group());
+    let mut key = Map::new();
+    key.insert("remoteJid".into(), chat.jid.to_wire().into());
+    key.insert("fromMe".into(), from_me.into());
+    key.insert("id".into(), id.clone().into());
+    if let Some(alt) = &chat.alt {
+        key.insert("remoteJidAlt".into(), alt.to_wire().into());
+    }
+    if group {
+        key.insert("participant".into(), author.to_wire().into());
+        if sender != author {
+            key.insert("participantAlt".into(), sender.bare().to_wire().into());
+        }
+    }
+    let mut body = json!({
+        "remoteJid": chat.jid.to_wire(),
+        "message": platform_message(content),
+        "messageTimestamp": posted.at.secs(),
+        "pushName": posted.push_name,
+        "key": key,
+        "participant": group.then(|| author.to_wire()),
+        "isGroup": group,
+    });
+    if let (Some(file), Some(members)) = (Attachment::of(content), body.as_object_mut()) {
+        let media = json!({
+            "id": id,
+            "type": file.media_type,
+            "mime_type": file.mimetype,
+            "size": file.file_length,
+            "filename": file.file_name,
+            "url": format!("{public_url}/messages/{id}/media"),
+        });
+        members.insert("media".into(), media);
+    }
+    if let (Some(album), Some(members)) = (content::album(content), body.as_object_mut()) {
+        members.insert("album".into(), json!({ "id": album }));
+    }
+    body
 }
 
 /// `message` of the platform's `incoming`: the six documented members, null where absent, then whatever else there is.

@@ -39,7 +39,10 @@ impl Account {
     /// When [`super::Input::Tick`] is due next.
     pub fn deadline(&self) -> Option<Millis> {
         let outage = self.outage.filter(|outage| !outage.told).map(|outage| outage.since + OUTAGE);
-        [self.conn.as_ref().map(Conn::deadline), self.retry.at, outage].into_iter().flatten().min()
+        // Due while there is no connection: on the next one, without being woken for it.
+        let scheduled = self.next_due.filter(|_| self.can_send());
+        let link = self.conn.as_ref().map(Conn::deadline);
+        [link, self.retry.at, outage, scheduled].into_iter().flatten().min()
     }
 
     pub(super) fn start(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
@@ -353,6 +356,8 @@ impl Account {
             conn.asked_bundles.clear();
             conn.asked_numbers.clear();
         }
+        self.end_chat_states(turn);
+        let Some(conn) = &mut self.conn else { return Ok(()) };
         if conn.phase == Phase::Draining {
             Self::nudge_drain(conn, turn);
         }

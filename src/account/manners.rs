@@ -1,6 +1,8 @@
 //! What the account shows of itself: what it has read, that it is writing, that it is there. Nothing of it is kept: a
 //! connection that is lost takes it along, and nobody misses it.
 
+use std::time::Duration;
+
 use super::{
     Error, Recipient, SendError,
     dispatch::{Account, Answer, Turn},
@@ -14,6 +16,8 @@ use crate::{
 
 /// Messages one read receipt names at most (whatsapp-rust's bound).
 const MAX_READ: usize = 256;
+/// Chat states that may wait for their end; beyond that the oldest is forgotten, and its receiver lets it end by itself.
+const MAX_SHOWN: usize = 1024;
 
 impl Account {
     /// Read receipts for received messages of one chat.
@@ -53,17 +57,42 @@ impl Account {
         &mut self,
         chat: Recipient,
         state: ChatState,
+        lasting: Option<Duration>,
         turn: &mut Turn<'_>,
     ) -> Result<Answer, Error> {
         let to = match self.reachable(chat, turn)? {
             Ok(to) => to,
             Err(error) => return Ok(Answer::Refused(error)),
         };
-        let own = if to.is_lid() { self.own_lid() } else { self.own_pn() };
-        if let Some(own) = own {
-            turn.send(&stanza::chat_state(&own, &to, state));
+        self.send_chat_state(&to, state, turn);
+        if let Some(conn) = &mut self.conn {
+            // The latest word on a chat is the one that counts.
+            conn.shown.retain(|(chat, _)| *chat != to);
+            if let Some(lasting) = lasting.filter(|_| state != ChatState::Paused) {
+                if conn.shown.len() >= MAX_SHOWN {
+                    conn.shown.remove(0);
+                }
+                conn.shown.push((to, turn.now + lasting));
+            }
         }
         Ok(Answer::Done)
+    }
+
+    /// Pauses where a state was to last only so long.
+    pub(super) fn end_chat_states(&mut self, turn: &mut Turn<'_>) {
+        let Some(conn) = &mut self.conn else { return };
+        let over: Vec<Jid> =
+            conn.shown.extract_if(.., |(_, ends)| *ends <= turn.now).map(|(chat, _)| chat).collect();
+        for chat in over {
+            self.send_chat_state(&chat, ChatState::Paused, turn);
+        }
+    }
+
+    fn send_chat_state(&self, to: &Jid, state: ChatState, turn: &mut Turn<'_>) {
+        let own = if to.is_lid() { self.own_lid() } else { self.own_pn() };
+        if let Some(own) = own {
+            turn.send(&stanza::chat_state(&own, to, state));
+        }
     }
 
     pub(super) fn show_presence(&mut self, available: bool, turn: &mut Turn<'_>) -> Answer {

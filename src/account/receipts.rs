@@ -87,6 +87,8 @@ impl Account {
         for id in receipt.ids() {
             let found = turn.tx.messages().find_in_chat(chat.id, id)?.filter(|m| m.key.from_me);
             if let Some(message) = found {
+                let person = receipt.participant.as_ref().unwrap_or(from);
+                turn.tx.addons().reached(message.id, person, to, turn.now)?;
                 self.progress(message.id, &message.uuid, &message.key, to, None, turn)?;
             }
         }

@@ -85,6 +85,10 @@ impl Account {
             participant: source.chat.jid.is_group().then(|| source.sender.bare()),
         };
         if turn.tx.messages().find(&key)?.is_some() {
+            // Sent again by somebody whom another way of getting it has overtaken: it may open a new session.
+            if incoming.encs.iter().any(|enc| enc.count.is_some()) {
+                self.open(&incoming, &source, turn)?;
+            }
             self.confirm(&incoming, &source, turn);
             return Ok(());
         }
@@ -237,18 +241,19 @@ impl Account {
             return Ok(());
         }
         turn.tx.queue().settle(&key)?;
-        let internal = self.internal(content, incoming, source, turn)?;
-        if !internal && !incoming.peer && content::has_content(content) {
-            self.keep(content, incoming, source, key, turn)?;
+        let internal = self.internal(&content, incoming, source, turn)?;
+        if !internal && !incoming.peer && content::has_content(&content) {
+            let content = self.in_plain(content.into_owned(), &source.chat, &source.sender, turn)?;
+            self.keep_received(content, incoming, source, key, turn)?;
         }
         self.confirm(incoming, source, turn);
         Ok(())
     }
 
     /// Stores and reports a message.
-    fn keep(
+    fn keep_received(
         &self,
-        content: &[u8],
+        content: Vec<u8>,
         incoming: &Incoming,
         source: &Source,
         key: MessageKey,
@@ -258,18 +263,20 @@ impl Account {
             uuid: fresh_uuid(turn),
             at: Millis::from_secs(incoming.t),
             push_name: incoming.notify.clone().filter(|_| !source.from_me),
-            content: content.to_vec(),
+            content,
             progress: if key.from_me { Progress::Sent } else { Progress::Pending },
             key,
         };
-        if let Some(row) = turn.tx.messages().insert(&message)? {
-            if !matches!(content::kind(content), content::Kind::Said) {
-                turn.tx.chats().set_aside(row)?;
-            }
-            let reported = Reported { message: &message, chat: &source.chat, sender: &source.sender };
-            self.report(&reported, turn)?;
-        }
-        Ok(())
+        self.keep(&Reported { message: &message, chat: &source.chat, sender: &source.sender }, turn)
+    }
+
+    /// Stores a message that came in, and reports it; nothing if it is there already.
+    pub(super) fn keep(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Some(row) = turn.tx.messages().insert(reported.message)? else { return Ok(()) };
+        let Reported { message, chat, sender } = reported;
+        file(row, &message.content, turn)?;
+        self.learn_timer(&message.content, chat, sender, message.at, turn)?;
+        self.report(reported, turn)
     }
 
     /// What the phone tells its companions: keys and history. `true` if the message was that and nothing else.
@@ -281,7 +288,7 @@ impl Account {
         source: &Source,
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
-        // Types 5, 6, 7, 16, 17, 22: history, key share, key request, data operations, mapping.
+        // History, key share, key request, data operations asked for and answered, mapping.
         const INTERNAL: [i32; 6] = [5, 6, 7, 16, 17, 22];
         let Ok(message) = proto::Message::decode(content) else { return Ok(false) };
         let Some(protocol) = message.protocol_message else { return Ok(false) };
@@ -291,6 +298,12 @@ impl Account {
         if !source.from_me {
             tracing::warn!("a stranger sent what only an own device may send");
             return Ok(true);
+        }
+        if let Some(answer) = &protocol.peer_data_operation_request_response_message {
+            // Only the phone has what companions ask for.
+            if source.sender.device() == 0 {
+                self.phone_answered(answer, turn)?;
+            }
         }
         for key in protocol.app_state_sync_key_share.iter().flat_map(|share| &share.keys) {
             // A device that was asked for a key it does not have answers with the id alone: that must not take the place
@@ -354,9 +367,17 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<u8, Error> {
         let attempt = turn.tx.queue().count_failure(key, reason, turn.now)?;
-        if attempt == 1 && !incoming.peer {
-            let at = Millis::from_secs(incoming.t);
+        if incoming.peer {
+            return Ok(attempt);
+        }
+        let at = Millis::from_secs(incoming.t);
+        if attempt == 1 {
             self.report_undecryptable(key, &source.chat, &source.sender, reason, at, turn)?;
+        }
+        // The phone has it, unless nobody may have it twice; asked first, and once more when the sender has given up.
+        let once = incoming.unavailable.as_deref().is_some_and(|kind| kind.starts_with("view_once"));
+        if matches!(attempt, 1 | MAX_RETRIES) && !once {
+            self.ask_phone_for(key, at, turn)?;
         }
         Ok(attempt)
     }
@@ -412,6 +433,15 @@ impl Account {
             device_identity: self.device.paired.as_ref().map(|p| p.device_identity.clone()),
         })
     }
+}
+
+/// Makes what a message says findable; what says nothing by itself is not shown among what does.
+pub(super) fn file(row: i64, content: &[u8], turn: &Turn<'_>) -> Result<(), Error> {
+    turn.tx.search().put(row, content::text_of(content).as_deref())?;
+    if !matches!(content::kind(content), content::Kind::Said) {
+        turn.tx.chats().set_aside(row)?;
+    }
+    Ok(())
 }
 
 impl Turn<'_> {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use prost::Message as _;
 
+pub(super) use self::accept::{Way, message_id};
 use self::resolve::Resolved;
 use super::{
     Error, Recipient,
@@ -15,7 +16,7 @@ use super::{
     dispatch::{Account, Effect, Turn},
     events::Reported,
     link::{Conn, Phase, Query},
-    receive::fresh_uuid,
+    receive::{file, fresh_uuid},
 };
 use crate::{
     crypto::{
@@ -120,6 +121,9 @@ impl Account {
 
     /// One step for one send: `false` if it has to wait, and with it whatever follows in its chat.
     fn advance(&mut self, mut row: Row, missing: &mut Missing, turn: &mut Turn<'_>) -> Result<bool, Error> {
+        if row.peer {
+            return self.advance_peer(&row, missing, turn);
+        }
         let to = match Recipient::from_row(&row.recipient) {
             Recipient::Jid(jid) => jid,
             Recipient::Number(digits) => match self.resolve_row(&digits, &mut row, turn)? {
@@ -160,6 +164,48 @@ impl Account {
         Ok(ready)
     }
 
+    /// The same for a message to the own phone.
+    fn advance_peer(&mut self, row: &Row, missing: &mut Missing, turn: &mut Turn<'_>) -> Result<bool, Error> {
+        let Some(phone) = self.own_address().map(|own| own.bare()) else {
+            self.give_up(row, 404, turn)?;
+            return Ok(true);
+        };
+        let address = turn.tx.people().signal_address(&phone)?;
+        let mut session = turn.tx.signal().session(&address)?;
+        let barren = self.conn.as_ref().is_some_and(|conn| conn.barren.contains(&phone));
+        if !session.is_open() && !barren {
+            missing.bundles.insert(phone);
+            return Ok(false);
+        }
+        let padded = padding::pad(row.content.clone(), turn.rng);
+        let Ok(ciphertext) = session.encrypt(&padded) else {
+            self.give_up(row, 404, turn)?;
+            return Ok(true);
+        };
+        turn.tx.signal().set_session(&address, &session)?;
+        let mut stanza = Outgoing::peer(row.wa_id.clone(), phone);
+        if ciphertext.kind == CiphertextKind::PreKey {
+            stanza.device_identity = self.device.paired.as_ref().map(|p| p.device_identity.clone());
+        }
+        stanza.direct = Some(enc(ciphertext, content::class(&row.content)));
+        self.write(row, &stanza, turn)?;
+        Ok(true)
+    }
+
+    /// Keeps the stanza as it will leave, and writes it. `false`: it cannot be, and was given up.
+    fn write(&mut self, row: &Row, stanza: &Outgoing, turn: &mut Turn<'_>) -> Result<bool, Error> {
+        let Ok(bytes) = codec::encode(&stanza.build()) else {
+            self.give_up(row, 400, turn)?;
+            return Ok(false);
+        };
+        turn.tx.queue().set_stanza(row.seq, &bytes)?;
+        if let Some(conn) = &mut self.conn {
+            conn.in_flight.push_back((row.wa_id.clone(), turn.now));
+        }
+        turn.effects.push(Effect::Send(bytes));
+        Ok(true)
+    }
+
     /// Encrypts for every device, and writes. The ratchets, the stanza and the event are one commit.
     fn encrypt(
         &mut self,
@@ -174,6 +220,7 @@ impl Account {
         let mut stanza = Outgoing::text(row.wa_id.clone(), target.clone());
         stanza.kind = class.kind.to_owned();
         stanza.edit = class.edit.map(str::to_owned);
+        stanza.extras.extend(meta(class));
         let plain = padding::pad(row.content.clone(), turn.rng);
         let copy = padding::pad(device_sent(&row.content, target), turn.rng);
         let (mut prekey, mut reached) = (false, to_self);
@@ -197,14 +244,9 @@ impl Account {
         if prekey {
             stanza.device_identity = self.device.paired.as_ref().map(|p| p.device_identity.clone());
         }
-        let node = stanza.build();
-        let Ok(bytes) = codec::encode(&node) else { return self.give_up(row, 400, turn) };
-        turn.tx.queue().set_stanza(row.seq, &bytes)?;
-        self.report_departure(row, to, turn)?;
-        if let Some(conn) = &mut self.conn {
-            conn.in_flight.push_back((row.wa_id.clone(), turn.now));
+        if self.write(row, &stanza, turn)? {
+            self.report_departure(row, to, turn)?;
         }
-        turn.effects.push(Effect::Send(bytes));
         Ok(())
     }
 
@@ -283,6 +325,8 @@ impl Account {
 
     /// The account is unlinked: what still waits can never be sent as this account.
     pub(super) fn fail_queue(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        turn.tx.schedule().give_up()?;
+        self.next_due = None;
         loop {
             let mut rows = turn.tx.queue().waiting(0, SCAN)?;
             rows.extend(turn.tx.queue().unacknowledged(0, SCAN)?);
@@ -308,6 +352,7 @@ impl Account {
         let mut stanza = Outgoing::text(resend.id, resend.device);
         stanza.kind = class.kind.to_owned();
         stanza.edit = class.edit.map(str::to_owned);
+        stanza.extras.extend(meta(class));
         stanza.recipient = resend.recipient;
         stanza.direct = Some(enc);
         if opens {
@@ -353,7 +398,7 @@ impl Account {
     }
 
     /// Stores the message of a send whose recipient is known now.
-    fn store_message(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<i64, Error> {
+    pub(super) fn store_message(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<i64, Error> {
         let chat = turn.tx.messages().chat(to)?;
         let message = NewMessage {
             key: MessageKey { chat: chat.id, wa_id: row.wa_id.clone(), from_me: true, participant: None },
@@ -364,10 +409,17 @@ impl Account {
             progress: Progress::Pending,
         };
         match turn.tx.messages().insert(&message)? {
-            Some(id) => Ok(id),
+            Some(id) => {
+                file(id, &row.content, turn)?;
+                Ok(id)
+            }
             None => Ok(turn.tx.messages().find(&message.key)?.map_or(0, |stored| stored.id)),
         }
     }
+}
+
+fn meta(class: Class) -> Option<Node> {
+    class.meta.map(|(name, value)| Node::new("meta").attr(name, value))
 }
 
 fn enc(ciphertext: Ciphertext, class: Class) -> Enc {

@@ -8,6 +8,7 @@ use axum::{
 };
 
 use super::{ApiError, App, Instance, finish::QuotaSlot, limit::Quota, server::Peer};
+use crate::clock::Millis;
 use crate::store::tokens::{self, Scope, Verified};
 
 /// A kind of use; each handler names the one it needs in its signature.
@@ -35,6 +36,8 @@ impl Need for ToManage {
 pub(super) struct Caller<N> {
     /// The token's id; 0 for the one of `--token`.
     pub(super) token: i64,
+    /// When the request came.
+    pub(super) now: Millis,
     need: PhantomData<fn() -> N>,
 }
 
@@ -52,7 +55,7 @@ impl<I: Instance, N: Need> FromRequestParts<App<I>> for Caller<N> {
         }
         match quota.and_then(exceeded) {
             Some(error) => Err(error),
-            None => Ok(Self { token: caller.id, need: PhantomData }),
+            None => Ok(Self { token: caller.id, now: app.now(), need: PhantomData }),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     auth::{Caller, ToRead, ToSend},
     body::Object,
     fields::{self, Faults},
-    page_of::PageOf,
+    query::{Paging, Pairs},
     recipient, reply,
     send::{self, TO},
 };
@@ -26,12 +26,12 @@ use crate::{
 pub(super) async fn list<I: Instance>(
     _: Caller<ToRead>,
     State(app): State<App<I>>,
-    Query(query): Query<Vec<(String, String)>>,
+    Query(query): Pairs,
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
-    let page = PageOf::read(&query, &mut faults);
+    let page = Paging::read(&query, &mut faults);
     faults.check()?;
-    let (chats, total) = app.parts.store.read(move |tx| tx.chats().list(page.offset(), page.limit())).await?;
+    let (chats, total) = app.parts.store.read(move |tx| tx.chats().list(page.skip(), page.limit())).await?;
     let now = app.now();
     let chats = chats.iter().map(|chat| Value::Object(render(chat, now))).collect();
     Ok(reply::ok(&page.answer("chats", chats, total)))

@@ -12,7 +12,7 @@ use super::{
     body::Object,
     chats,
     fields::{self, Faults},
-    page_of::PageOf,
+    query::{Paging, Pairs},
     reply,
 };
 use crate::{
@@ -28,13 +28,13 @@ const NAME_MAX: usize = 255;
 pub(super) async fn list<I: Instance>(
     _: Caller<ToRead>,
     State(app): State<App<I>>,
-    Query(query): Query<Vec<(String, String)>>,
+    Query(query): Pairs,
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
-    let page = PageOf::read(&query, &mut faults);
+    let page = Paging::read(&query, &mut faults);
     faults.check()?;
     let (people, total) =
-        app.parts.store.read(move |tx| tx.contacts().list(page.offset(), page.limit())).await?;
+        app.parts.store.read(move |tx| tx.contacts().list(page.skip(), page.limit())).await?;
     let people = people.iter().map(|contact| Value::Object(render(contact))).collect();
     Ok(reply::ok(&page.answer("contacts", people, total)))
 }

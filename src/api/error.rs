@@ -24,6 +24,14 @@ pub(super) enum ApiError {
     NotFound,
     QrNotAvailable(Status),
     MessageNotFound(String),
+    /// As many sends wait for their time as may.
+    QueueFull,
+    /// It has left already.
+    AlreadySent(String),
+    /// No batch has that id.
+    BatchNotFound(String),
+    /// Why not.
+    NotForwardable(&'static str),
     ChatNotFound(String),
     ContactNotFound(String),
     MethodNotAllowed,
@@ -82,6 +90,30 @@ impl ApiError {
                 "MESSAGE_NOT_FOUND",
                 "The message is not known in this chat.",
                 json!({ "message_id": id }),
+            ),
+            Self::QueueFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "QUEUE_FULL",
+                "As many messages wait for their time as may; try again later.",
+                none(),
+            ),
+            Self::AlreadySent(id) => (
+                StatusCode::CONFLICT,
+                "ALREADY_SENT",
+                "The message has left already.",
+                json!({ "message_id": id }),
+            ),
+            Self::BatchNotFound(id) => (
+                StatusCode::NOT_FOUND,
+                "BATCH_NOT_FOUND",
+                "There is no such batch.",
+                json!({ "batch_id": id }),
+            ),
+            Self::NotForwardable(why) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "VALIDATION_ERROR",
+                "The given data was invalid.",
+                json!({ "message_id": [why] }),
             ),
             Self::ChatNotFound(chat) => (
                 StatusCode::NOT_FOUND,
@@ -183,6 +215,14 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// The member `error` of its answer.
+    pub(super) fn explained(self) -> (StatusCode, Value) {
+        let (status, code, message, details) = self.row();
+        (status, json!({ "code": code, "message": message, "details": details }))
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let extra = match &self {
@@ -193,11 +233,8 @@ impl IntoResponse for ApiError {
             Self::SendFailed { replayed: true, .. } => Some(reply::REPLAYED),
             _ => None,
         };
-        let (status, code, message, details) = self.row();
-        let body = json!({
-            "success": false,
-            "error": { "code": code, "message": message, "details": details },
-        });
+        let (status, error) = self.explained();
+        let body = json!({ "success": false, "error": error });
         let mut response = reply::json(status, &body);
         response.headers_mut().extend(extra);
         response
@@ -209,6 +246,8 @@ impl From<SendError> for ApiError {
         match error {
             SendError::NotConnected(status) => Self::NotConnected(status),
             SendError::UnknownMessage(id) => Self::MessageNotFound(id),
+            SendError::QueueFull => Self::QueueFull,
+            SendError::NotForwardable(why) => Self::NotForwardable(why),
             SendError::UnknownChat(chat) => Self::ChatNotFound(chat),
             SendError::NotOnWhatsapp(recipient) => Self::NotOnWhatsapp(recipient),
             SendError::IdempotencyConflict => Self::IdempotencyConflict,

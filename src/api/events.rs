@@ -19,6 +19,7 @@ use super::{
     auth::{Caller, ToRead},
     fields::Faults,
     qr::KEEP_ALIVE,
+    query::{Pairs, digits, number, value},
     reply,
 };
 use crate::store::{
@@ -33,8 +34,6 @@ const LIMIT_MAX: u64 = 1000;
 const WAIT_MAX: u64 = 60;
 /// Events that a stream reads from the log at a time.
 const READ: u32 = 100;
-
-type Pairs = Query<Vec<(String, String)>>;
 
 /// Events after a number, oldest first.
 pub(super) async fn list<I: Instance>(
@@ -147,38 +146,10 @@ fn render(event: &Event) -> Value {
 /// Largest number that every JSON reader takes.
 const MAX_SEQ: u64 = (1 << 53) - 1;
 
-/// A whole number of the query; wrong ones are noted.
-pub(super) fn number(
-    query: &[(String, String)],
-    name: &str,
-    range: std::ops::RangeInclusive<u64>,
-    faults: &mut Faults,
-) -> Option<u64> {
-    let text = value(query, name)?;
-    let number = digits(text).filter(|number| range.contains(number));
-    if number.is_none() {
-        let (least, most) = range.into_inner();
-        faults.add(name, format!("The {name} parameter must be a whole number from {least} to {most}."));
-    }
-    number
-}
-
 /// `types=a,b`; none, or `*`, means all.
 fn kinds(query: &[(String, String)]) -> Vec<String> {
     let text = value(query, "types").unwrap_or_default();
     let kinds: Vec<_> =
         text.split(',').map(str::trim).filter(|kind| !kind.is_empty()).map(str::to_owned).collect();
     if kinds.iter().any(|kind| kind == "*") { Vec::new() } else { kinds }
-}
-
-fn value<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    query
-        .iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.as_str())
-        .filter(|value| !value.is_empty())
-}
-
-fn digits(text: &str) -> Option<u64> {
-    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }

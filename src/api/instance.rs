@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use crate::{
-    account::{Link, SendError, SendMessage, Sent, StateChange},
+    account::{Batched, Link, SendBatch, SendError, SendMessage, Sent, StateChange},
     daemon::{
         Shown,
         media::{Desk, FileError, Scratch, SendMedia, Stored},
@@ -31,6 +31,10 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn change(&self, change: StateChange) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Stores, sends, and waits as the contract says.
     fn send_message(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
+    /// The same with a preview of the first link in the text, if it can be had.
+    fn send_linked(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
+    /// Stores many sends; they leave one after the other.
+    fn send_batch(&self, batch: SendBatch) -> impl Future<Output = Result<Batched, SendError>> + Send;
 }
 
 impl Instance for Desk {
@@ -68,5 +72,13 @@ impl Instance for Desk {
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
         self.handle().send_message(command).await
+    }
+
+    async fn send_linked(&self, command: SendMessage) -> Result<Sent, SendError> {
+        Self::send_linked(self, command).await
+    }
+
+    async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {
+        self.handle().send_batch(batch).await
     }
 }

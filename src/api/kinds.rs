@@ -41,13 +41,17 @@ pub(super) async fn reaction<I: Instance>(
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
     let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let id = required(&body.members, &["messageId", "message_id"], &mut faults);
-    let emoji = emoji(&body.members, &mut faults);
-    let from_me = fields::switch(&body.members, "fromMe", &mut faults).unwrap_or(false);
+    let said = read_reaction(&body.members, &mut faults);
     faults.check()?;
-    let (Some(id), Some(emoji), Some(command)) = (id, emoji, command) else { return Err(ApiError::Internal) };
-    let body = Body::Reaction { target: Target { id, from_me }, emoji };
-    send::send(&app, command.with(body), "Reaction sent successfully").await
+    let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
+    send::send(&app, command.with(said), "Reaction sent successfully").await
+}
+
+pub(super) fn read_reaction(members: &Map<String, Value>, faults: &mut Faults) -> Option<Body> {
+    let id = required(members, &["messageId", "message_id"], faults);
+    let emoji = emoji(members, faults);
+    let from_me = fields::switch(members, "fromMe", faults).unwrap_or(false);
+    Some(Body::Reaction { target: Target { id: id?, from_me }, emoji: emoji? })
 }
 
 /// One grapheme cluster that is not plain ASCII; `""` takes the reaction back. Missing is a fault, empty is not.
@@ -77,16 +81,18 @@ pub(super) async fn location<I: Instance>(
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
     let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let latitude = degrees(&body.members, "latitude", 90.0, &mut faults);
-    let longitude = degrees(&body.members, "longitude", 180.0, &mut faults);
-    let name = short(&body.members, "name", &mut faults);
-    let address = short(&body.members, "address", &mut faults);
+    let said = read_location(&body.members, &mut faults);
     faults.check()?;
-    let (Some(latitude), Some(longitude), Some(command)) = (latitude, longitude, command) else {
-        return Err(ApiError::Internal);
-    };
-    let body = Body::Location { latitude, longitude, name, address };
-    send::send(&app, command.with(body), "Location sent successfully").await
+    let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
+    send::send(&app, command.with(said), "Location sent successfully").await
+}
+
+pub(super) fn read_location(members: &Map<String, Value>, faults: &mut Faults) -> Option<Body> {
+    let latitude = degrees(members, "latitude", 90.0, faults);
+    let longitude = degrees(members, "longitude", 180.0, faults);
+    let name = short(members, "name", faults);
+    let address = short(members, "address", faults);
+    Some(Body::Location { latitude: latitude?, longitude: longitude?, name, address })
 }
 
 fn degrees(members: &Map<String, Value>, field: &str, most: f64, faults: &mut Faults) -> Option<f64> {
@@ -114,10 +120,14 @@ pub(super) async fn contact<I: Instance>(
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
     let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let cards = cards(&body.members, &mut faults);
+    let said = read_contact(&body.members, &mut faults);
     faults.check()?;
     let Some(command) = command else { return Err(ApiError::Internal) };
-    send::send(&app, command.with(Body::Contacts(cards)), "Contact sent successfully").await
+    send::send(&app, command.with(said), "Contact sent successfully").await
+}
+
+pub(super) fn read_contact(members: &Map<String, Value>, faults: &mut Faults) -> Body {
+    Body::Contacts(cards(members, faults))
 }
 
 fn cards(members: &Map<String, Value>, faults: &mut Faults) -> Vec<Card> {
@@ -177,17 +187,21 @@ pub(super) async fn poll<I: Instance>(
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
     let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let question = required(&body.members, &["question"], &mut faults);
+    let said = read_poll(&body.members, &mut faults);
+    faults.check()?;
+    let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
+    send::send(&app, command.with(said), "Poll sent successfully").await
+}
+
+pub(super) fn read_poll(members: &Map<String, Value>, faults: &mut Faults) -> Option<Body> {
+    let question = required(members, &["question"], faults);
     if question.as_ref().is_some_and(|question| question.chars().count() > QUESTION_MAX) {
         let wrong = format!("The question field must not be longer than {QUESTION_MAX} characters.");
         faults.add("question", wrong);
     }
-    let options = options(&body.members, &mut faults);
-    let multiple = fields::switch(&body.members, "multiple", &mut faults).unwrap_or(false);
-    faults.check()?;
-    let (Some(question), Some(command)) = (question, command) else { return Err(ApiError::Internal) };
-    let body = Body::Poll { question, options, multiple };
-    send::send(&app, command.with(body), "Poll sent successfully").await
+    let options = options(members, faults);
+    let multiple = fields::switch(members, "multiple", faults).unwrap_or(false);
+    Some(Body::Poll { question: question?, options, multiple })
 }
 
 fn options(members: &Map<String, Value>, faults: &mut Faults) -> Vec<String> {
@@ -235,6 +249,7 @@ pub(super) struct Deletion {
     recipient: Option<String>,
     number: Option<String>,
     r#for: Option<String>,
+    send_at: Option<String>,
 }
 
 /// `DELETE /messages/{id}?to=…&for=everyone`: takes a message of the account back; `for=me`: from the own devices alone.
@@ -251,7 +266,11 @@ pub(super) async fn revoke<I: Instance>(
         faults.add("for", "The for field must be everyone or me.");
     }
     let to = query.to.or(query.recipient).or(query.number);
-    let members: Map<String, Value> = to.map(|to| ("to".to_owned(), Value::String(to))).into_iter().collect();
+    let given = [("to", to), ("send_at", query.send_at)];
+    let members: Map<String, Value> = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?))))
+        .collect();
     let body = Object::of_address(&Method::DELETE, &id, members);
     if for_me {
         let chat = send::recipient(&body.members, &TO, &mut faults);
@@ -265,7 +284,11 @@ pub(super) async fn revoke<I: Instance>(
 }
 
 /// A text that must be there.
-fn required(members: &Map<String, Value>, names: &[&'static str], faults: &mut Faults) -> Option<String> {
+pub(super) fn required(
+    members: &Map<String, Value>,
+    names: &[&'static str],
+    faults: &mut Faults,
+) -> Option<String> {
     let field = names.first().copied().unwrap_or_default();
     let text = fields::text(members, names, faults);
     match text {

@@ -1,5 +1,7 @@
 //! What the account shows of itself: read receipts, chat states, presence.
 
+use std::time::Duration;
+
 use axum::{extract::State, response::Response};
 use serde_json::{Value, json};
 
@@ -15,6 +17,8 @@ use crate::{account::ChatState, daemon::Shown};
 
 /// Messages marked in one request.
 const IDS_MAX: usize = 1000;
+/// How long a chat state may last, in seconds.
+const LASTING: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// `POST /mark-read`: `to`, `message_ids`.
 pub(super) async fn mark_read<I: Instance>(
@@ -41,7 +45,7 @@ pub(super) async fn mark_read<I: Instance>(
     Ok(done("Messages marked as read"))
 }
 
-/// `POST /send-presence`: `to`, `state`.
+/// `POST /send-presence`: `to`, `state`, `seconds`.
 pub(super) async fn chat_state<I: Instance>(
     _: Caller<ToSend>,
     State(app): State<App<I>>,
@@ -52,9 +56,16 @@ pub(super) async fn chat_state<I: Instance>(
     let words =
         [("typing", ChatState::Typing), ("recording", ChatState::Recording), ("paused", ChatState::Paused)];
     let state = one_of(&body, &words, &mut faults);
+    let lasting = fields::first(&body.members, &["seconds"]).and_then(|given| {
+        let seconds = given.as_u64().filter(|seconds| LASTING.contains(seconds));
+        if seconds.is_none() {
+            faults.add("seconds", "The seconds field must be a whole number from 1 to 60.");
+        }
+        seconds.map(Duration::from_secs)
+    });
     faults.check()?;
     let (Some(chat), Some(state)) = (chat, state) else { return Err(ApiError::Internal) };
-    app.parts.instance.show(Shown::ChatState { chat, state }).await?;
+    app.parts.instance.show(Shown::ChatState { chat, state, lasting }).await?;
     Ok(done("Presence sent successfully"))
 }
 

@@ -38,6 +38,8 @@ const FORM_MAX: u64 = (100 << 20) + (1 << 20);
 const FIELD_MAX: usize = 64 << 10;
 /// How long a file may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How far ahead a file may be put: it is uploaded at once, and WhatsApp keeps files for about thirty days.
+const MEDIA_AHEAD_MAX: Duration = Duration::from_hours(20 * 24);
 /// Pieces of a file that may wait for its reader.
 const AHEAD: usize = 4;
 
@@ -75,6 +77,9 @@ pub(super) async fn send<I: Instance>(
     let gif = fields::switch(members, "gif", &mut faults).unwrap_or(false);
     let round = fields::switch(members, "ptv", &mut faults).unwrap_or(false);
     let view_once = fields::switch(members, "view_once", &mut faults).unwrap_or(false);
+    if common.as_ref().and_then(Common::send_at).is_some_and(|at| at.since(caller.now) > MEDIA_AHEAD_MAX) {
+        faults.add("send_at", "The send_at field of a file must not be further ahead than 20 days.");
+    }
     let source = source(&app, members, form.file.take(), &mut faults)?;
     faults.check()?;
     let (Some(common), Some(media_type), Some(source)) = (common, media_type, source) else {

@@ -1,5 +1,7 @@
 //! `POST /send-message`.
 
+use std::time::Duration;
+
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
@@ -16,6 +18,7 @@ use super::{
 };
 use crate::{
     account::{Body, Recipient, SendMessage, Sent},
+    clock::Millis,
     store::access::IdempotencyKey,
     wire::Jid,
 };
@@ -24,6 +27,8 @@ use crate::{
 const TEXT_MAX: usize = 65_536;
 /// Longest `Idempotency-Key`, in characters.
 const KEY_MAX: usize = 255;
+/// How far ahead a send may be put (instance-api.md §10).
+const AHEAD_MAX: Duration = Duration::from_hours(366 * 24);
 
 /// Sends one text; answers once WhatsApp has taken it, or earlier as the contract allows.
 pub(super) async fn message<I: Instance>(
@@ -35,9 +40,15 @@ pub(super) async fn message<I: Instance>(
     let mut faults = Faults::default();
     let command = Common::read(&caller, &headers, &body, &RECIPIENT, &mut faults);
     let text = text(&body.members, &mut faults);
+    let linked = fields::switch(&body.members, "link_preview", &mut faults).unwrap_or(false);
     faults.check()?;
     let (Some(text), Some(command)) = (text, command) else { return Err(ApiError::Internal) };
-    send(&app, command.with(Body::Text(text)), "Message sent successfully").await
+    let command = command.with(Body::Text(text));
+    if linked {
+        let sent = app.parts.instance.send_linked(command).await?;
+        return Ok(answer(&sent, "Message sent successfully"));
+    }
+    send(&app, command, "Message sent successfully").await
 }
 
 /// The text of a message: not blank, and not longer than a message may be.
@@ -76,6 +87,7 @@ pub(super) struct Common {
     mentions: Vec<Jid>,
     idempotency: Option<IdempotencyKey>,
     respond_async: bool,
+    send_at: Option<Millis>,
 }
 
 impl Common {
@@ -91,19 +103,63 @@ impl Common {
         let reply_to = fields::text(&body.members, &["reply_to", "quoted_message_id"], faults);
         let mentions = mentions(&body.members, faults);
         let idempotency = idempotency(caller.token, headers, body, faults);
+        let send_at = send_at(&body.members, caller.now, faults);
         Some(Self {
             recipient: recipient?,
             reply_to: reply_to.map(str::to_owned),
             mentions,
             idempotency,
             respond_async: prefers_async(headers),
+            send_at,
         })
     }
 
-    pub(super) fn with(self, body: Body) -> SendMessage {
-        let Self { recipient, reply_to, mentions, idempotency, respond_async } = self;
-        SendMessage { recipient, body, reply_to, mentions, idempotency, respond_async, dry: false }
+    /// The same of one of many; when it leaves, the batch decides.
+    pub(super) fn of_many(
+        members: &Map<String, Value>,
+        names: &[&'static str],
+        faults: &mut Faults,
+    ) -> Option<Self> {
+        let recipient = recipient(members, names, faults);
+        let reply_to = fields::text(members, &["reply_to", "quoted_message_id"], faults);
+        let mentions = mentions(members, faults);
+        if fields::first(members, &["send_at"]).is_some() {
+            faults.add("send_at", "The send_at field belongs to the batch, not to one of its messages.");
+        }
+        Some(Self {
+            recipient: recipient?,
+            reply_to: reply_to.map(str::to_owned),
+            mentions,
+            idempotency: None,
+            respond_async: true,
+            send_at: None,
+        })
     }
+
+    /// When it is to leave, if not now.
+    pub(super) fn send_at(&self) -> Option<Millis> {
+        self.send_at
+    }
+
+    pub(super) fn with(self, body: Body) -> SendMessage {
+        let Self { recipient, reply_to, mentions, idempotency, respond_async, send_at } = self;
+        SendMessage { recipient, body, reply_to, mentions, idempotency, respond_async, send_at, dry: false }
+    }
+}
+
+/// When it is to leave: in the future, and not further ahead than a year.
+pub(super) fn send_at(members: &Map<String, Value>, now: Millis, faults: &mut Faults) -> Option<Millis> {
+    let given = fields::first(members, &["send_at"])?;
+    let at = given.as_str().and_then(Millis::parse_rfc3339);
+    match at {
+        None => faults.add("send_at", "The send_at field must be a time as of RFC 3339, with its offset."),
+        Some(at) if at <= now => faults.add("send_at", "The send_at field must lie in the future."),
+        Some(at) if at.since(now) > AHEAD_MAX => {
+            faults.add("send_at", "The send_at field must not be further ahead than a year.");
+        }
+        Some(_) => {}
+    }
+    at
 }
 
 /// To whom; the fault goes under the canonical name.
@@ -152,7 +208,7 @@ pub(super) async fn send<I: Instance>(
     Ok(answer(&sent, done))
 }
 
-fn idempotency(
+pub(super) fn idempotency(
     token: i64,
     headers: &HeaderMap,
     body: &Object,
@@ -181,14 +237,32 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 pub(super) fn answer(sent: &Sent, done: &str) -> Response {
-    let (status, message) =
-        if sent.queued { (StatusCode::ACCEPTED, "Message queued") } else { (StatusCode::OK, done) };
-    let body = json!({
+    answer_with(sent, done, [])
+}
+
+/// The same with more to say.
+pub(super) fn answer_with(
+    sent: &Sent,
+    done: &str,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Response {
+    let (status, message) = match sent {
+        Sent { scheduled_at: Some(_), .. } => (StatusCode::ACCEPTED, "Message scheduled"),
+        Sent { queued: true, .. } => (StatusCode::ACCEPTED, "Message queued"),
+        _ => (StatusCode::OK, done),
+    };
+    let mut body = json!({
         "success": true,
         "message": message,
         "message_id": sent.message_id,
         "timestamp": sent.timestamp.rfc3339(),
     });
+    if let Some(members) = body.as_object_mut() {
+        if let Some(at) = sent.scheduled_at {
+            members.insert("scheduled_at".into(), at.rfc3339().into());
+        }
+        members.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
     let mut response = reply::json(status, &body);
     if sent.replayed {
         response.headers_mut().extend([reply::REPLAYED]);

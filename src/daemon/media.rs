@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     task::spawn_blocking,
     time::{interval, timeout},
 };
@@ -219,6 +219,16 @@ impl Desk {
     /// Whom it sends through.
     pub fn handle(&self) -> &Handle {
         &self.0.handle
+    }
+
+    /// How users' URLs are fetched.
+    pub(super) fn fetcher(&self) -> &Fetcher {
+        &self.0.fetcher
+    }
+
+    /// Leave to work on a file; `None` at the end of the process.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.places.acquire().await.ok()
     }
 
     /// A name for a file under way.

@@ -78,6 +78,8 @@ impl fmt::Debug for Fetcher {
 /// What was fetched, beside its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
+    /// Where it was found in the end.
+    pub url: String,
     /// Bytes written.
     pub size: u64,
     /// 200 to 299.
@@ -88,6 +90,22 @@ pub struct Fetched {
     pub file_name: Option<String>,
     /// The last segment of the path that was fetched in the end, decoded, without path and control characters.
     pub path_name: Option<String>,
+}
+
+impl Fetched {
+    /// An address that what was fetched refers to.
+    pub fn join(&self, reference: &str) -> Option<String> {
+        Url::parse(&self.url).ok()?.join(reference).ok().map(String::from)
+    }
+}
+
+/// What becomes of more bytes than are wanted.
+#[derive(Clone, Copy)]
+enum Excess {
+    /// Too much is an error.
+    Refused,
+    /// It is left where it is.
+    Left,
 }
 
 /// Why there is no file.
@@ -180,6 +198,18 @@ impl Fetcher {
         parse(url).map(|_| ())
     }
 
+    /// Writes the beginning of what is behind a URL: `limit` bytes of it, or all of it; the rest is not read.
+    pub async fn fetch_start<W: AsyncWrite + Unpin + ?Sized>(
+        &self,
+        url: &str,
+        limit: u64,
+        into: &mut W,
+    ) -> Result<Fetched, FetchError> {
+        let url = parse(url)?;
+        let start = self.follow(url, limit, Excess::Left, into);
+        timeout(self.timeout, start).await.unwrap_or(Err(FetchError::Timeout))
+    }
+
     /// Writes what is behind a URL, at most `limit` bytes of it. On an error, part of it may have been written.
     pub async fn fetch<W: AsyncWrite + Unpin + ?Sized>(
         &self,
@@ -188,20 +218,22 @@ impl Fetcher {
         into: &mut W,
     ) -> Result<Fetched, FetchError> {
         let url = parse(url)?;
-        timeout(self.timeout, self.follow(url, limit, into)).await.unwrap_or(Err(FetchError::Timeout))
+        let whole = self.follow(url, limit, Excess::Refused, into);
+        timeout(self.timeout, whole).await.unwrap_or(Err(FetchError::Timeout))
     }
 
     async fn follow<W: AsyncWrite + Unpin + ?Sized>(
         &self,
         mut url: Url,
         limit: u64,
+        excess: Excess,
         into: &mut W,
     ) -> Result<Fetched, FetchError> {
         for _ in 0..=MAX_REDIRECTS {
             let answer = self.get(&url).await?;
             let status = answer.status();
             if (200..300).contains(&status) {
-                return save(answer, &url, limit, into).await;
+                return save(answer, &url, limit, excess, into).await;
             }
             // A redirect that leads nowhere is the end of the way.
             url = redirect(&answer, &url).ok_or(FetchError::Http(status))?;
@@ -284,24 +316,31 @@ async fn save<W: AsyncWrite + Unpin + ?Sized>(
     mut answer: Answer,
     url: &Url,
     limit: u64,
+    excess: Excess,
     into: &mut W,
 ) -> Result<Fetched, FetchError> {
-    if let Some(size) = answer.length().filter(|size| *size > limit) {
+    if let (Excess::Refused, Some(size)) = (excess, answer.length().filter(|size| *size > limit)) {
         return Err(FetchError::TooLarge { size: Some(size), limit });
     }
     let mut size = 0_u64;
     let written = |error: io::Error| FetchError::Write(error.kind());
     while let Some(chunk) = answer.chunk().await.map_err(|_| FetchError::Connect)? {
-        size = size.saturating_add(chunk.len() as u64);
-        if size > limit {
+        let room = usize::try_from(limit.saturating_sub(size)).unwrap_or(usize::MAX);
+        let fits = chunk.get(..room).unwrap_or(&chunk);
+        if let (Excess::Refused, true) = (excess, fits.len() < chunk.len()) {
             return Err(FetchError::TooLarge { size: None, limit });
         }
-        into.write_all(&chunk).await.map_err(written)?;
+        size = size.saturating_add(fits.len() as u64);
+        into.write_all(fits).await.map_err(written)?;
+        if let (Excess::Left, true) = (excess, size >= limit) {
+            break;
+        }
     }
     into.flush().await.map_err(written)?;
     let last = url.path().rsplit('/').next().unwrap_or_default();
     let content_type = answer.header("content-type").and_then(|value| std::str::from_utf8(value).ok());
     Ok(Fetched {
+        url: url.to_string(),
         size,
         status: answer.status(),
         content_type: content_type.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),

@@ -16,6 +16,7 @@ mod link;
 mod media;
 mod messages;
 mod operate;
+mod peer;
 mod phone;
 mod phone_life;
 mod queue;
@@ -25,6 +26,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod view;
+mod vote;
 
 use std::{
     collections::{BTreeMap, VecDeque},

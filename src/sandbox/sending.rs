@@ -11,7 +11,8 @@ use super::{
 };
 
 /// Members that say what is sent; `text` may also be the new text of an edit.
-const CONTENT: [&str; 8] = ["media", "reaction", "edit", "revoke", "poll", "location", "contact", "raw"];
+const CONTENT: [&str; 10] =
+    ["media", "reaction", "edit", "revoke", "poll", "vote", "location", "contact", "ephemeral", "raw"];
 const OTHERS: [&str; 3] = ["to", "text", "quote"];
 /// Contacts in one message.
 const MAX_CONTACTS: usize = 100;
@@ -45,6 +46,10 @@ pub(super) fn read(body: &Map<String, Value>) -> Reply<What> {
             }
             "revoke" => Sending::Revoke { id: required(body, "revoke")? },
             "poll" => poll(object(body, "poll")?)?,
+            "vote" => {
+                let vote = object(body, "vote")?;
+                Sending::Vote { id: required(vote, "id")?, options: options(vote)? }
+            }
             "location" => {
                 let place = object(body, "location")?;
                 Sending::Location {
@@ -55,6 +60,11 @@ pub(super) fn read(body: &Map<String, Value>) -> Reply<What> {
                 }
             }
             "contact" => contacts(body)?,
+            "ephemeral" => {
+                let seconds = present(body, "ephemeral").and_then(Value::as_u64);
+                let seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+                Sending::Timer { seconds: seconds.ok_or_else(|| bad("ephemeral: seconds, 0 for none"))? }
+            }
             _ => Sending::Raw(base64(&required(body, "raw")?, "raw")?),
         },
         _ => return Err(bad(format!("one of text, {}", CONTENT.join(", ")))),
@@ -129,13 +139,17 @@ fn file(media: &Map<String, Value>, quote: Option<String>) -> Reply<FileToSend> 
 }
 
 fn poll(poll: &Map<String, Value>) -> Reply<Sending> {
-    let options = present(poll, "options").and_then(Value::as_array).ok_or_else(|| bad("options: a list"))?;
-    let option = |option: &Value| option.as_str().map(str::to_owned).ok_or_else(|| bad("options: texts"));
     Ok(Sending::Poll {
         question: required(poll, "question")?,
-        options: options.iter().map(option).collect::<Reply<_>>()?,
+        options: options(poll)?,
         multiple: flag(poll, "multiple")?,
     })
+}
+
+fn options(of: &Map<String, Value>) -> Reply<Vec<String>> {
+    let options = present(of, "options").and_then(Value::as_array).ok_or_else(|| bad("options: a list"))?;
+    let option = |option: &Value| option.as_str().map(str::to_owned).ok_or_else(|| bad("options: texts"));
+    options.iter().map(option).collect()
 }
 
 /// One contact, or a list of them: `{"name", "phone", "organization"?}` or `{"name", "vcard"}`.
@@ -202,9 +216,14 @@ mod tests {
                 Sending::Poll { question: "q".into(), options: vec!["a".into(), "b".into()], multiple: true },
             ),
             (
+                json!({"vote": {"id": id(), "options": ["a"]}}),
+                Sending::Vote { id: id(), options: vec!["a".into()] },
+            ),
+            (
                 json!({"location": {"latitude": -23.5, "longitude": 46}}),
                 Sending::Location { latitude: -23.5, longitude: 46.0, name: None, address: None },
             ),
+            (json!({"ephemeral": 86400}), Sending::Timer { seconds: 86_400 }),
             (json!({"raw": "CgJoaQ==", "text": null}), Sending::Raw(vec![10, 2, 104, 105])),
         ] {
             assert_eq!(of(body.clone()), Ok(What::Message(expected)), "{body}");
@@ -241,6 +260,8 @@ mod tests {
             json!({"revoke": "x", "quote": "y"}),
             json!({"text": "a", "sticker": {}}),
             json!({"text": 1}),
+            json!({"ephemeral": -1}),
+            json!({"ephemeral": 86400, "text": "a"}),
             json!({"raw": "§"}),
             json!({"media": {"type": "image"}}),
             json!({"media": {"type": "image", "url": "http://x", "base64": ""}}),

@@ -117,6 +117,8 @@ pub struct Outgoing {
     pub edit: Option<String>,
     /// `category="peer"`: to an own device.
     pub peer: bool,
+    /// How urgently the server wakes the phone for a peer message.
+    pub push_priority: Option<String>,
     /// On a resend to an own device: the chat.
     pub recipient: Option<Jid>,
     /// On a resend within a group: the device.
@@ -147,6 +149,7 @@ impl Outgoing {
             kind: "text".into(),
             edit: None,
             peer: false,
+            push_priority: None,
             recipient: None,
             participant: None,
             peer_recipient_pn: None,
@@ -155,6 +158,17 @@ impl Outgoing {
             direct: None,
             device_identity: None,
             extras: Vec::new(),
+        }
+    }
+
+    /// From one device to another of the same account: what the two have to say to each other, and to nobody else.
+    pub fn peer(id: String, to: Jid) -> Self {
+        let meta = Node::new("meta").attr("appdata", "default");
+        Self {
+            peer: true,
+            push_priority: Some("high_force".into()),
+            extras: vec![meta],
+            ..Self::text(id, to)
         }
     }
 
@@ -172,6 +186,7 @@ impl Outgoing {
             .attr("type", self.kind.clone())
             .attr_opt("edit", self.edit.clone())
             .attr_opt("category", self.peer.then_some("peer"))
+            .attr_opt("push_priority", self.push_priority.clone())
             .attr_opt("recipient", self.recipient.as_ref())
             .attr_opt("participant", self.participant.as_ref())
             .attr_opt("peer_recipient_pn", self.peer_recipient_pn.as_ref())
@@ -196,6 +211,7 @@ impl Outgoing {
             kind: text(node, "type")?,
             edit: node.text("edit").map(str::to_owned),
             peer: node.text("category") == Some("peer"),
+            push_priority: node.text("push_priority").map(str::to_owned),
             recipient: node.jid("recipient"),
             participant: node.jid("participant"),
             peer_recipient_pn: node.jid("peer_recipient_pn"),

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{Error, Tx, device::jid, sql};
+use super::{Error, Tx, device::jid, sql, unsql};
 use crate::{clock::Millis, wire::Jid};
 
 /// What became of a message of ours (platform-webhooks.md §3.2).
@@ -35,7 +35,7 @@ impl Progress {
         }
     }
 
-    fn from_code(code: u8) -> Self {
+    pub(super) fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Pending,
             2 => Self::Sent,
@@ -94,6 +94,8 @@ pub struct Message {
     pub progress: Progress,
     /// WhatsApp's code, with [`Progress::Failed`].
     pub refused: Option<u16>,
+    /// As the sender calls itself.
+    pub push_name: Option<String>,
 }
 
 /// A message about to be stored.
@@ -113,6 +115,15 @@ pub struct NewMessage {
     pub progress: Progress,
 }
 
+/// Where a page begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Edge<'a> {
+    /// Older than this one.
+    Before(&'a Message),
+    /// Newer than this one.
+    After(&'a Message),
+}
+
 /// Access to chats and messages.
 pub struct Messages<'a>(&'a Tx<'a>);
 
@@ -123,10 +134,13 @@ impl Tx<'_> {
     }
 }
 
-const MESSAGE: &str =
-    "SELECT id, chat, wa_id, from_me, participant, uuid, at, content, status, refused FROM message";
+/// What says something by itself, and was not deleted here, alone or with its chat.
+pub(super) const SHOWN: &str = "deleted = 0 AND aside = 0
+     AND at > (SELECT chat.deleted_at FROM chat WHERE chat.id = message.chat)";
 
-fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+pub(super) const MESSAGE: &str = "SELECT id, chat, wa_id, from_me, participant, uuid, at, content, status, refused, push_name FROM message";
+
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let participant: String = row.get(4)?;
     Ok(Message {
         id: row.get(0)?,
@@ -141,6 +155,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         content: row.get(7)?,
         progress: Progress::from_code(row.get(8)?),
         refused: row.get(9)?,
+        push_name: row.get(10)?,
     })
 }
 
@@ -216,6 +231,12 @@ impl Messages<'_> {
             .execute([drop])?;
             conn.prepare_cached("DELETE FROM message WHERE chat = ?1")?.execute([drop])?;
             conn.prepare_cached("DELETE FROM inbound_pending WHERE chat = ?1")?.execute([drop])?;
+            // The later word on how long messages stay.
+            conn.prepare_cached(
+                "UPDATE chat SET (timer, timer_set_at) = (SELECT timer, timer_set_at FROM chat WHERE id = ?2)
+                 WHERE id = ?1 AND timer_set_at < (SELECT timer_set_at FROM chat WHERE id = ?2)",
+            )?
+            .execute([keep, drop])?;
             self.0.chats().merge(keep, drop)?;
             conn.prepare_cached("DELETE FROM chat WHERE id = ?1")?.execute([drop])?;
         }
@@ -263,6 +284,41 @@ impl Messages<'_> {
             "{MESSAGE} WHERE wa_id = ?1 AND from_me = 1 ORDER BY id DESC LIMIT 1"
         ))?;
         Ok(statement.query_row([wa_id], message).optional()?)
+    }
+
+    /// Up to `limit` messages that a chat shows, newest first: those before or after one of it, or from the top.
+    pub fn page(
+        &self,
+        chat: i64,
+        from: Option<Edge<'_>>,
+        limit: u32,
+        skip: u64,
+    ) -> Result<Vec<Message>, Error> {
+        let (edge, comparison, order) = match from {
+            None => (None, "", "DESC"),
+            Some(Edge::Before(edge)) => (Some(edge), "AND (at, id) < (?2, ?3)", "DESC"),
+            Some(Edge::After(edge)) => (Some(edge), "AND (at, id) > (?2, ?3)", "ASC"),
+        };
+        let mut statement = self.0.conn().prepare_cached(&format!(
+            "{MESSAGE} WHERE chat = ?1 {comparison} AND ?2 >= 0 AND ?3 >= 0 AND {SHOWN}
+             ORDER BY at {order}, id {order} LIMIT ?4 OFFSET ?5"
+        ))?;
+        let (at, id) = edge.map_or((0, 0), |edge| (sql(edge.at.0), edge.id));
+        let rows = statement.query_map(params![chat, at, id, limit, sql(skip)], message)?;
+        let mut page: Vec<Message> = rows.collect::<Result<_, _>>()?;
+        if order == "ASC" {
+            page.reverse();
+        }
+        Ok(page)
+    }
+
+    /// Messages that a chat shows.
+    pub fn count(&self, chat: i64) -> Result<u64, Error> {
+        let mut statement = self
+            .0
+            .conn()
+            .prepare_cached(&format!("SELECT count(*) FROM message WHERE chat = ?1 AND {SHOWN}"))?;
+        Ok(unsql(statement.query_row([chat], |row| row.get(0))?))
     }
 
     /// Stores a message; `None` if it is there already.

@@ -9,6 +9,8 @@ use super::Error;
 const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0001_core.sql")),
     M::up(include_str!("migrations/0002_account.sql")),
+    M::up(include_str!("migrations/0003_schedule.sql")),
+    M::up(include_str!("migrations/0004_addons.sql")),
     M::up(include_str!("migrations/0006_app_state.sql")),
 ];
 

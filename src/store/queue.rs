@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{Error, Tx, messages::MessageKey, sql};
+use super::{Error, Tx, device::jid, messages::MessageKey, sql};
 use crate::{clock::Millis, wire::Jid};
 
 /// A send that WhatsApp has not acknowledged.
@@ -22,6 +22,8 @@ pub struct Outgoing {
     pub content: Vec<u8>,
     /// Encoded stanza, once encrypted.
     pub stanza: Option<Vec<u8>>,
+    /// For the own phone only, and no message of any chat.
+    pub peer: bool,
 }
 
 /// How far the answer to a retry has come.
@@ -43,7 +45,7 @@ impl Tx<'_> {
     }
 }
 
-const OUTGOING: &str = "SELECT seq, wa_id, recipient, message, at, content, stanza FROM outgoing";
+const OUTGOING: &str = "SELECT seq, wa_id, recipient, message, at, content, stanza, peer FROM outgoing";
 
 fn outgoing(row: &Row<'_>) -> rusqlite::Result<Outgoing> {
     Ok(Outgoing {
@@ -54,6 +56,7 @@ fn outgoing(row: &Row<'_>) -> rusqlite::Result<Outgoing> {
         at: Millis(row.get(4)?),
         content: row.get(5)?,
         stanza: row.get(6)?,
+        peer: row.get(7)?,
     })
 }
 
@@ -73,6 +76,17 @@ impl Queue<'_> {
                 "INSERT INTO outgoing (wa_id, recipient, message, at, content) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![wa_id, recipient, message, now.0, content])?;
+        Ok(())
+    }
+
+    /// Puts a message to the own phone at the end.
+    pub fn push_peer(&self, wa_id: &str, phone: &Jid, content: &[u8], now: Millis) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached(
+                "INSERT INTO outgoing (wa_id, recipient, at, content, peer) VALUES (?1, ?2, ?3, ?4, 1)",
+            )?
+            .execute(params![wa_id, phone.to_wire(), sql(now.0), content])?;
         Ok(())
     }
 
@@ -139,6 +153,33 @@ impl Queue<'_> {
                 row.get(0)
             })?;
         Ok(u8::try_from(attempts).unwrap_or(u8::MAX))
+    }
+
+    /// The key of an undecryptable message as it is waited for, under either name of its author.
+    pub fn pending_key(
+        &self,
+        chat: i64,
+        wa_id: &str,
+        from_me: bool,
+        participant: Option<&Jid>,
+    ) -> Result<Option<MessageKey>, Error> {
+        let mut statement = self.0.conn().prepare_cached(
+            "SELECT participant FROM inbound_pending WHERE chat = ?1 AND wa_id = ?2 AND from_me = ?3",
+        )?;
+        let rows = statement.query_map(params![chat, wa_id, from_me], |row| row.get::<_, String>(0))?;
+        let people = self.0.people();
+        let wanted = participant.map(|jid| people.signal_address(&jid.bare())).transpose()?;
+        for row in rows {
+            let row = row?;
+            let participant = if row.is_empty() { None } else { Some(jid(row)?) };
+            let known = participant.as_ref().map(|jid| people.signal_address(&jid.bare())).transpose()?;
+            // Of an own message the phone does not say who wrote it.
+            if known == wanted || from_me {
+                let wa_id = wa_id.to_owned();
+                return Ok(Some(MessageKey { chat, wa_id, from_me, participant }));
+            }
+        }
+        Ok(None)
     }
 
     /// The message could be decrypted after all; `true` if it was waited for.

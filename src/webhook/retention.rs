@@ -45,6 +45,7 @@ pub async fn retain(store: Store, keep: Keep, stop: CancellationToken) {
 /// One round. Undelivered events that had to go are an event themselves (platform-webhooks.md §4.4).
 async fn prune(store: &Store, keep: Keep, now: Millis, stop: &CancellationToken) -> Result<Pruned, Error> {
     store.write(move |tx| tx.idempotency().prune(now)).await?;
+    store.write(move |tx| tx.schedule().prune(now)).await?;
     let older_than = Millis(now.since(Millis(0)).saturating_sub(keep.at_least).as_millis() as u64);
     let mut total = Pruned::default();
     loop {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
-    account::{self, Link, Qr, SendError, SendMessage, Sent, StateChange, Status},
+    account::{self, Batched, Link, Qr, SendBatch, SendError, SendMessage, Sent, StateChange, Status},
     api::{Instance, Parts, Peer, router},
     clock::Millis,
     daemon::{
@@ -52,6 +52,8 @@ struct Script {
 #[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) sends: Vec<SendMessage>,
+    pub(crate) linked: Vec<SendMessage>,
+    pub(crate) batches: Vec<SendBatch>,
     pub(crate) shown: Vec<Shown>,
     pub(crate) changes: Vec<StateChange>,
     pub(crate) files: Vec<SendMedia>,
@@ -99,6 +101,17 @@ impl Instance for Scripted {
         self.0.answer.lock().unwrap().clone().map(drop)
     }
 
+    async fn send_linked(&self, command: SendMessage) -> Result<Sent, SendError> {
+        self.asked(|asked| asked.linked.push(command));
+        self.0.answer.lock().unwrap().clone()
+    }
+
+    async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {
+        self.asked(|asked| asked.batches.push(batch));
+        let sent = self.0.answer.lock().unwrap().clone()?;
+        Ok(Batched { id: "b1".into(), replayed: sent.replayed })
+    }
+
     async fn change(&self, change: StateChange) -> Result<(), SendError> {
         self.asked(|asked| asked.changes.push(change));
         self.0.answer.lock().unwrap().clone().map(drop)
@@ -135,7 +148,13 @@ impl Scripted {
 }
 
 pub(crate) fn sent() -> Sent {
-    Sent { message_id: "3EB0B430A8B7F23C1D12AB".into(), timestamp: START, queued: false, replayed: false }
+    Sent {
+        message_id: "3EB0B430A8B7F23C1D12AB".into(),
+        timestamp: START,
+        queued: false,
+        scheduled_at: None,
+        replayed: false,
+    }
 }
 
 pub(crate) struct Story {
@@ -176,6 +195,7 @@ impl Story {
             instance: instance.clone(),
             store: store.clone(),
             token: Some(Configured::new(TOKEN)),
+            public_url: "http://127.0.0.1:3000".into(),
             rate_limit,
             stop: stop.clone(),
             now: Arc::new(move || Millis(clock.load(Ordering::SeqCst))),

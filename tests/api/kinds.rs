@@ -163,7 +163,7 @@ async fn reading_typing_and_presence_are_shown() {
     let shown = story.instance.asked(|asked| std::mem::take(&mut asked.shown));
     let expected = [
         Shown::Read { chat: chat(), ids: vec!["A".into(), "B".into()] },
-        Shown::ChatState { chat: chat(), state: ChatState::Recording },
+        Shown::ChatState { chat: chat(), state: ChatState::Recording, lasting: None },
         Shown::Presence { available: true },
     ];
     assert_eq!(shown, expected);

@@ -11,5 +11,8 @@ mod kinds;
 mod limit;
 mod link;
 mod media;
+mod messages;
+mod more;
 mod routing;
+mod schedule;
 mod sending;

@@ -192,6 +192,7 @@ impl Pair {
             reply_to: None,
             idempotency,
             respond_async: true,
+            send_at: None,
             dry: false,
         }))
     }

@@ -8,8 +8,9 @@ use crate::{
         ContextInfo, Message, MessageContextInfo, MessageKey,
         message::{
             AudioMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage,
-            FutureProofMessage, ImageMessage, LocationMessage, PollCreationMessage, ProtocolMessage,
-            ReactionMessage, StickerMessage, VideoMessage, poll_creation_message::Option as PollOption,
+            FutureProofMessage, ImageMessage, LocationMessage, PinInChatMessage, PollCreationMessage,
+            PollEncValue, PollUpdateMessage, ProtocolMessage, ReactionMessage, StickerMessage, VideoMessage,
+            poll_creation_message::Option as PollOption,
         },
     },
     wire::Jid,
@@ -18,6 +19,11 @@ use crate::{
 /// `ProtocolMessage.Type`: REVOKE and MESSAGE_EDIT.
 const REVOKE: i32 = 0;
 const EDIT: i32 = 14;
+/// `ExtendedTextMessage.PreviewType` of an ordinary page (the others are videos, payments and the like).
+const PREVIEW_NONE: i32 = 0;
+/// `PinInChatMessage.Type`.
+const PIN: i32 = 1;
+const UNPIN: i32 = 2;
 
 /// What is quoted by a reply.
 pub(in crate::account) struct Quote<'a> {
@@ -33,6 +39,8 @@ pub(in crate::account) struct Build<'a> {
     pub(in crate::account) mentions: &'a [Jid],
     /// What a reaction, an edit or a revocation is about.
     pub(in crate::account) target: Option<MessageKey>,
+    /// A vote, encrypted with its poll's secret.
+    pub(in crate::account) vote: Option<PollEncValue>,
     /// Milliseconds since 1970.
     pub(in crate::account) at_ms: u64,
     /// The message's own secret, from which later add-ons derive their keys.
@@ -46,6 +54,18 @@ pub(in crate::account) fn build(parts: &Build<'_>) -> Vec<u8> {
     let mut secret = true;
     match parts.body {
         Body::Text(text) => set_text(&mut message, text, context(parts)),
+        Body::Linked { text, preview } => {
+            message.extended_text_message = Some(Box::new(ExtendedTextMessage {
+                text: Some(text.clone()),
+                matched_text: Some(preview.url.clone()),
+                title: Some(preview.title.clone()),
+                description: preview.description.clone(),
+                preview_type: Some(PREVIEW_NONE),
+                jpeg_thumbnail: preview.thumbnail.clone(),
+                context_info: context(parts),
+                ..Default::default()
+            }));
+        }
         Body::Location { latitude, longitude, name, address } => {
             message.location_message = Some(Box::new(LocationMessage {
                 degrees_latitude: Some(*latitude),
@@ -121,6 +141,29 @@ pub(in crate::account) fn build(parts: &Build<'_>) -> Vec<u8> {
                 wrap(&mut message, |message, inner| message.document_with_caption_message = Some(inner));
             }
         }
+        Body::Vote { .. } => {
+            secret = false;
+            message.poll_update_message = Some(PollUpdateMessage {
+                poll_creation_message_key: parts.target.clone(),
+                vote: parts.vote.clone(),
+                sender_timestamp_ms: at_ms,
+            });
+        }
+        Body::Pin { lasting, .. } => {
+            secret = false;
+            message.pin_in_chat_message = Some(PinInChatMessage {
+                key: parts.target.clone(),
+                r#type: Some(if lasting.is_some() { PIN } else { UNPIN }),
+                sender_timestamp_ms: at_ms,
+            });
+            let seconds = lasting.map_or(0, |lasting| u32::try_from(lasting.as_secs()).unwrap_or(u32::MAX));
+            message.message_context_info = Some(MessageContextInfo {
+                message_add_on_duration_in_secs: Some(seconds),
+                ..Default::default()
+            });
+        }
+        // Made of the other message's own bytes; see `forward`.
+        Body::Forward { .. } => {}
         Body::Revoke { .. } => {
             secret = false;
             message.protocol_message = Some(Box::new(ProtocolMessage {

@@ -3,6 +3,7 @@
 
 use prost::Message as _;
 
+use super::Encrypted;
 use crate::proto;
 
 /// Attributes of the stanza that carries a message.
@@ -14,6 +15,8 @@ pub(in crate::account) struct Class {
     pub(in crate::account) mediatype: Option<&'static str>,
     /// `edit` of `<message>`.
     pub(in crate::account) edit: Option<&'static str>,
+    /// An attribute of `<meta>`.
+    pub(in crate::account) meta: Option<(&'static str, &'static str)>,
     /// `decrypt-fail="hide"`: no placeholder where it does not open. Never on a revocation: the server drops those.
     pub(in crate::account) hide: bool,
 }
@@ -21,8 +24,14 @@ pub(in crate::account) struct Class {
 /// The attributes of an unwrapped message.
 pub(in crate::account) fn class(content: &[u8]) -> Class {
     let message = proto::Message::decode(super::inner(content)).unwrap_or_default();
-    let plain = |kind| Class { kind, mediatype: None, edit: None, hide: false };
-    let media = |mediatype| Class { kind: "media", mediatype: Some(mediatype), edit: None, hide: false };
+    let view_once = [
+        message.image_message.as_ref().and_then(|image| image.view_once),
+        message.video_message.as_ref().and_then(|video| video.view_once),
+        message.audio_message.as_ref().and_then(|audio| audio.view_once),
+    ];
+    let once = view_once.contains(&Some(true)).then_some(("view_once", "true"));
+    let plain = |kind| Class { kind, mediatype: None, edit: None, meta: None, hide: false };
+    let media = |mediatype| Class { mediatype: Some(mediatype), meta: once, ..plain("media") };
     if let Some(reaction) = &message.reaction_message {
         let removed = reaction.text.as_deref().is_none_or(str::is_empty);
         return Class { edit: removed.then_some("7"), hide: true, ..plain("reaction") };
@@ -40,20 +49,14 @@ pub(in crate::account) fn class(content: &[u8]) -> Class {
     if message.pin_in_chat_message.is_some() {
         return Class { edit: Some("2"), hide: true, ..plain("text") };
     }
-    let polls = [
-        &message.poll_creation_message,
-        &message.poll_creation_message_v2,
-        &message.poll_creation_message_v3,
-        &message.poll_creation_message_v5,
-    ];
-    if polls.iter().any(|poll| poll.is_some()) {
-        return plain("poll");
+    if super::poll(&message).is_some() {
+        return Class { meta: Some(("polltype", "creation")), ..plain("poll") };
     }
     if message.poll_update_message.is_some() {
-        return Class { hide: true, ..plain("poll") };
+        return Class { meta: Some(("polltype", "vote")), hide: true, ..plain("poll") };
     }
     if message.event_message.is_some() {
-        return plain("event");
+        return Class { meta: Some(("event_type", "creation")), ..plain("event") };
     }
     if message.image_message.is_some() {
         return media("image");
@@ -85,11 +88,14 @@ pub(in crate::account) fn class(content: &[u8]) -> Class {
     if message.contacts_array_message.is_some() {
         return media("contact_array");
     }
+    if message.extended_text_message.is_some_and(|text| text.matched_text.is_some()) {
+        return media("url");
+    }
     plain("text")
 }
 
 /// How a message is told to consumers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in crate::account) enum Kind {
     /// Something said.
     Said,
@@ -113,6 +119,22 @@ pub(in crate::account) enum Kind {
         /// As its sender sees it.
         key: proto::MessageKey,
     },
+    /// A vote, or an answer to an event: nobody but those who have the message's secret can read it.
+    Encrypted(Encrypted),
+    /// An earlier message is shown at the top of the chat.
+    Pin {
+        /// As its sender sees it.
+        key: proto::MessageKey,
+        /// For so many seconds.
+        seconds: Option<u32>,
+    },
+    /// And is there no more.
+    Unpin {
+        /// As its sender sees it.
+        key: proto::MessageKey,
+    },
+    /// How long messages of the chat stay from now on.
+    Timer,
 }
 
 /// What an unwrapped message does.
@@ -125,7 +147,17 @@ pub(in crate::account) fn kind(content: &[u8]) -> Kind {
             at_ms: reaction.sender_timestamp_ms,
         };
     }
-    let Some(protocol) = message.protocol_message else { return Kind::Said };
+    if let Some(pin) = message.pin_in_chat_message {
+        let key = pin.key.unwrap_or_default();
+        let seconds = message.message_context_info.and_then(|own| own.message_add_on_duration_in_secs);
+        return if pin.r#type == Some(2) { Kind::Unpin { key } } else { Kind::Pin { key, seconds } };
+    }
+    let Some(protocol) = message.protocol_message else {
+        return Encrypted::of(content).map_or(Kind::Said, Kind::Encrypted);
+    };
+    if protocol.r#type == Some(3) {
+        return Kind::Timer;
+    }
     let Some(key) = protocol.key else { return Kind::Said };
     match (protocol.r#type, protocol.edited_message) {
         (Some(14), Some(edited)) => Kind::Edit { key, content: edited.encode_to_vec() },
@@ -150,7 +182,10 @@ mod tests {
             ..Default::default()
         };
         let class_of = |message: &proto::Message| class(&message.encode_to_vec());
-        assert_eq!(class_of(&revoke), Class { kind: "text", mediatype: None, edit: Some("7"), hide: false });
+        assert_eq!(
+            class_of(&revoke),
+            Class { kind: "text", mediatype: None, edit: Some("7"), meta: None, hide: false }
+        );
         let removed = proto::Message {
             reaction_message: Some(proto::message::ReactionMessage {
                 key: Some(own),

@@ -117,6 +117,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) lookups: HashMap<String, Vec<(Ticket, SendMessage)>>,
     /// Retries that wait for a bundle.
     pub(in crate::account) resends: Vec<PendingResend>,
+    /// Chat states that end by themselves, and when.
+    pub(in crate::account) shown: Vec<(Jid, Millis)>,
     // Media.
     /// Where media go, and since when that is known.
     pub(in crate::account) media: Option<(MediaConn, Millis)>,
@@ -155,6 +157,7 @@ impl Conn {
             barren: HashSet::new(),
             lookups: HashMap::new(),
             resends: Vec::new(),
+            shown: Vec::new(),
             media: None,
             media_waiting: Vec::new(),
             reuploads: HashMap::new(),
@@ -201,6 +204,9 @@ impl Conn {
         }
         if let Some((_, sent)) = self.in_flight.front() {
             at = at.min(*sent + ACK_WAIT);
+        }
+        if let Some(ends) = self.shown.iter().map(|(_, ends)| *ends).min() {
+            at = at.min(ends);
         }
         if let Some(again) = self.ask_again_at {
             at = at.min(again);

@@ -22,6 +22,15 @@ use crate::{
     wire::Jid,
 };
 
+/// How a send came.
+#[derive(Clone, Copy)]
+pub(in crate::account) enum Way<'a> {
+    /// By itself; somebody waits for the answer.
+    Asked(Ticket),
+    /// As one of many: nothing waits for a number's look-up.
+    Batch { id: &'a str, position: u32, kind: &'a str },
+}
+
 impl Account {
     pub(in crate::account) fn send_message(
         &mut self,
@@ -29,7 +38,7 @@ impl Account {
         command: SendMessage,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let answer = match self.accept(ticket, command, turn)? {
+        let answer = match self.accept(Way::Asked(ticket), command, turn)? {
             Some(answer) => answer,
             // Parked until its number is looked up.
             None => return Ok(()),
@@ -46,22 +55,25 @@ impl Account {
         Ok(())
     }
 
-    fn accept(
+    pub(in crate::account) fn accept(
         &mut self,
-        ticket: Ticket,
+        way: Way<'_>,
         mut command: SendMessage,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Answer>, Error> {
-        if let Some(answer) = self.replay(ticket, &command, turn)? {
+        if let Way::Asked(ticket) = way
+            && let Some(answer) = self.replay(ticket, &command, turn)?
+        {
             return Ok(Some(answer));
         }
         let refused = |error| Ok(Some(Answer::Send(Err(error))));
         let status = self.link.status;
         let trying = status == Status::Offline || (status == Status::Pending && self.link.paired);
-        if status != Status::Connected && !trying {
+        let later = command.send_at.is_some() && self.link.paired;
+        if status != Status::Connected && !trying && !later {
             return refused(SendError::NotConnected(status));
         }
-        if trying && !command.respond_async {
+        if trying && !command.respond_async && !later {
             return Ok(Some(Answer::Later(status)));
         }
         let given = command.recipient.to_row();
@@ -86,22 +98,45 @@ impl Account {
             Ok(target) => target,
             Err(id) => return refused(SendError::UnknownMessage(id)),
         };
+        let forwarded = match &command.body {
+            Body::Forward { id } => match turn.tx.messages().find_anywhere(id)? {
+                Some(message) => Some(message),
+                None => return refused(SendError::UnknownMessage(id.clone())),
+            },
+            _ => None,
+        };
         let recipient = match known {
             // Groups come with sender keys; an instance that knows none is in none.
             Number::Registered(jid) if !jid.is_user() => return refused(SendError::NotOnWhatsapp(given)),
             Number::Registered(jid) => Recipient::Jid(jid),
             Number::NotRegistered => return refused(SendError::NotOnWhatsapp(given)),
-            Number::Unknown if self.can_send() => {
-                self.look_up(ticket, command, turn);
-                return Ok(None);
-            }
-            Number::Unknown => command.recipient.clone(),
+            Number::Unknown => match way {
+                Way::Asked(ticket) if self.can_send() => {
+                    self.look_up(ticket, command, turn);
+                    return Ok(None);
+                }
+                _ => command.recipient.clone(),
+            },
         };
+        let vote = match &command.body {
+            Body::Vote { id, options } => match self.seal_vote(id, options, &with, turn)? {
+                Some(vote) => Some(vote),
+                None => return refused(SendError::UnknownMessage(id.clone())),
+            },
+            _ => None,
+        };
+        let mut secret = [0; 32];
+        turn.rng.fill_bytes(&mut secret);
+        let forwarded = match forwarded {
+            Some(other) => Some(forward(&other, secret, turn)?),
+            None => None,
+        };
+        if let Some(Err(why)) = forwarded {
+            return refused(SendError::NotForwardable(why));
+        }
         if command.dry {
             return Ok(Some(Answer::Done));
         }
-        let mut secret = [0; 32];
-        turn.rng.fill_bytes(&mut secret);
         let quote = match &quoted {
             None => None,
             Some(message) => {
@@ -111,16 +146,24 @@ impl Account {
                 Some(Quote { id: message.key.wa_id.clone(), author, content: &message.content })
             }
         };
-        let content = content::build(&Build {
-            body: &command.body,
-            quote: quote.as_ref(),
-            mentions: &command.mentions,
-            target,
-            at_ms: turn.now.0,
-            secret,
-        });
+        let content = match forwarded {
+            Some(Ok(forwarded)) => forwarded,
+            _ => content::build(&Build {
+                body: &command.body,
+                quote: quote.as_ref(),
+                mentions: &command.mentions,
+                target,
+                vote,
+                at_ms: command.send_at.unwrap_or(turn.now).0,
+                secret,
+            }),
+        };
+        if let Some(due) = command.send_at {
+            return Ok(Some(Answer::Send(self.schedule(way, &recipient, &content, &command, due, turn)?)));
+        }
+        let content = content::timed(content, self.timer_for(&with, turn)?);
         let sent = self.enqueue(&recipient, &content, &command, turn)?;
-        if !command.respond_async {
+        if let (Way::Asked(ticket), false) = (way, command.respond_async) {
             self.waiting.entry(sent.message_id.clone()).or_default().push(ticket);
         }
         Ok(Some(Answer::Send(Ok(sent))))
@@ -147,11 +190,14 @@ impl Account {
     ) -> Result<Result<Option<MessageKey>, String>, Error> {
         let (id, unknown) = match body {
             Body::Reaction { target, .. } => (&target.id, Some(target.from_me)),
-            Body::Edit { id, .. } | Body::Revoke { id } => (id, None),
+            Body::Edit { id, .. } | Body::Revoke { id } | Body::Vote { id, .. } => (id, None),
+            Body::Pin { id, .. } => return self.pin_target(id, with, turn),
             Body::Text(_)
+            | Body::Linked { .. }
             | Body::Location { .. }
             | Body::Contacts(_)
             | Body::Poll { .. }
+            | Body::Forward { .. }
             | Body::Media(_) => {
                 return Ok(Ok(None));
             }
@@ -159,6 +205,7 @@ impl Account {
         let found = self.find_in(with, id, turn)?;
         let from_me = match (found, unknown) {
             (Some(message), Some(_)) => message.key.from_me,
+            (Some(message), None) if matches!(body, Body::Vote { .. }) => message.key.from_me,
             (Some(message), None) if message.key.from_me => true,
             (None, Some(given)) if !with.is_group() => given,
             _ => return Ok(Err(id.clone())),
@@ -168,6 +215,23 @@ impl Account {
             from_me: Some(from_me),
             id: Some(id.clone()),
             participant: None,
+        })))
+    }
+
+    /// A pin is about a message that both ends have, of whoever's.
+    fn pin_target(
+        &self,
+        id: &str,
+        with: &Jid,
+        turn: &Turn<'_>,
+    ) -> Result<Result<Option<MessageKey>, String>, Error> {
+        let Some(message) = self.find_in(with, id, turn)? else { return Ok(Err(id.to_owned())) };
+        let author = message.key.participant.filter(|_| !message.key.from_me);
+        Ok(Ok(Some(MessageKey {
+            remote_jid: Some(turn.tx.people().signal_address(&with.bare())?.to_wire()),
+            from_me: Some(message.key.from_me),
+            id: Some(id.to_owned()),
+            participant: author.map(|author| author.bare().to_wire()),
         })))
     }
 
@@ -192,6 +256,7 @@ impl Account {
                     at: turn.now,
                     content: content.to_vec(),
                     stanza: None,
+                    peer: false,
                 };
                 Some(self.store_message(&row, jid, turn)?)
             }
@@ -200,7 +265,13 @@ impl Account {
         if let Some(key) = &command.idempotency {
             turn.tx.idempotency().bind(key, &id, command.respond_async, turn.now)?;
         }
-        Ok(Sent { message_id: id, timestamp: turn.now, queued: command.respond_async, replayed: false })
+        Ok(Sent {
+            message_id: id,
+            timestamp: turn.now,
+            queued: command.respond_async,
+            scheduled_at: None,
+            replayed: false,
+        })
     }
 
     /// The answer that the same key got before.
@@ -217,6 +288,7 @@ impl Account {
         }
         let message = turn.tx.messages().find_own(&bound.message_id)?;
         let queued = turn.tx.queue().find(&bound.message_id)?.is_some();
+        let scheduled_at = turn.tx.schedule().find(&bound.message_id)?.map(|scheduled| scheduled.due);
         let failed = match &message {
             Some(message) => message.progress == Progress::Failed,
             None => !queued,
@@ -236,14 +308,30 @@ impl Account {
             message_id: bound.message_id,
             timestamp: bound.at,
             queued: bound.queued,
+            scheduled_at,
             replayed: true,
         }))))
     }
 }
 
+/// What is forwarded is what the message says now.
+fn forward(
+    other: &Message,
+    secret: [u8; 32],
+    turn: &Turn<'_>,
+) -> Result<Result<Vec<u8>, &'static str>, Error> {
+    let addons = turn.tx.addons();
+    if addons.deleted_at(other.id)?.is_some() {
+        return Ok(Err("A message that was deleted cannot be forwarded."));
+    }
+    let edited = !addons.revisions(other.id)?.is_empty();
+    let says = if edited { content::text_of(&addons.current(other)?) } else { None };
+    Ok(content::forward(&other.content, says.as_deref(), other.key.from_me, secret))
+}
+
 /// `3EB0` and 18 upper-case hex digits: SHA-256 over the time in seconds (u64, big-endian), `<own number>@c.us` and
 /// 16 random bytes, as web companions make them.
-fn message_id(own: &str, now: Millis, rng: &mut dyn CryptoRng) -> String {
+pub(in crate::account) fn message_id(own: &str, now: Millis, rng: &mut dyn CryptoRng) -> String {
     let mut random = [0; 16];
     rng.fill_bytes(&mut random);
     message_id_from(own, now, &random)

@@ -21,6 +21,7 @@ use crate::{
 
 /// ProtocolMessage types (protocol 02, 14).
 const REVOKE: i32 = 0;
+const EPHEMERAL_SETTING: i32 = 3;
 const MESSAGE_EDIT: i32 = 14;
 
 /// What a phone is to send.
@@ -73,6 +74,18 @@ pub enum Sending {
         options: Vec<String>,
         /// More than one may be chosen.
         multiple: bool,
+    },
+    /// A vote in a poll.
+    Vote {
+        /// Of the poll.
+        id: String,
+        /// The names chosen; none withdraws an earlier vote.
+        options: Vec<String>,
+    },
+    /// How long messages of the chat stay from now on.
+    Timer {
+        /// 0: they stay.
+        seconds: u32,
     },
     /// A serialized `waE2E.Message`.
     Raw(Vec<u8>),
@@ -183,7 +196,7 @@ impl World {
     }
 
     fn compose(
-        &self,
+        &mut self,
         phone: AccountId,
         to: &Jid,
         what: Sending,
@@ -229,6 +242,14 @@ impl World {
                     ..Default::default()
                 }));
             }
+            Sending::Timer { seconds } => {
+                message.protocol_message = Some(Box::new(ProtocolMessage {
+                    r#type: Some(EPHEMERAL_SETTING),
+                    ephemeral_expiration: Some(seconds),
+                    ephemeral_setting_timestamp: i64::try_from(now.secs()).ok(),
+                    ..Default::default()
+                }));
+            }
             Sending::Location { latitude, longitude, name, address } => {
                 if !(-90.0..=90.0).contains(&latitude) || !(-180.0..=180.0).contains(&longitude) {
                     return Err(OperateError::BadRequest("latitude -90 to 90, longitude -180 to 180"));
@@ -241,6 +262,7 @@ impl World {
                     ..Default::default()
                 }));
             }
+            Sending::Vote { id, options } => message = self.vote(phone, to, &id, &options, now)?,
             Sending::Contacts(contacts) => self::contacts(&mut message, contacts)?,
             Sending::Poll { question, options, multiple } => {
                 if options.len() < 2 || options.len() > 12 {

@@ -13,6 +13,10 @@ pub(crate) enum Kind {
     Delay,
     /// A message is delivered twice.
     Duplicate,
+    /// A device gets a message without its ciphertext.
+    Withhold,
+    /// A ciphertext is damaged on its way to a device.
+    Corrupt,
     /// The ack of a message never leaves.
     DropAcks,
     /// A message is refused; parameter: the error code.
@@ -26,9 +30,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 9] = [
         ("delay", Self::Delay),
         ("duplicate", Self::Duplicate),
+        ("withhold", Self::Withhold),
+        ("corrupt", Self::Corrupt),
         ("drop_acks", Self::DropAcks),
         ("reject", Self::Reject),
         ("cdn", Self::Cdn),
@@ -60,7 +66,9 @@ pub(crate) struct Fault {
 pub(crate) enum FaultsError {
     #[error("faults are an object of objects")]
     NotAnObject,
-    #[error("unknown fault {0}; known are delay, duplicate, drop_acks, reject, cdn, cdn_delay, cdn_cut")]
+    #[error(
+        "unknown fault {0}; known are delay, duplicate, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut"
+    )]
     Unknown(String),
     #[error("{0}: {1}")]
     Invalid(&'static str, &'static str),
@@ -122,7 +130,7 @@ impl Fault {
             Kind::Reject => Some(("error", "error: the code of the ack, 400 to 599", 599)),
             Kind::Cdn => Some(("status", "status: an HTTP status, 400 to 599", 599)),
             Kind::CdnDelay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
-            Kind::Duplicate | Kind::DropAcks | Kind::CdnCut => None,
+            Kind::Duplicate | Kind::Withhold | Kind::Corrupt | Kind::DropAcks | Kind::CdnCut => None,
         };
         let mut value = 0;
         let mut known = BTreeMap::from([("probability", ()), ("times", ()), ("device", ())]);

@@ -87,11 +87,32 @@ impl World {
                 self.account_mut(target.account).peers.insert(from.account);
             }
             self.journal.deliveries += 1;
-            let stanza = self.incoming(from, target, &out, enc, now).build();
+            let mut stanza = self.incoming(from, target, &out, enc, now);
+            self.spoil(target, &mut stanza);
+            let stanza = stanza.build();
             if self.fault(Kind::Duplicate, target).is_some() {
                 self.enqueue(target, stanza.clone(), now);
             }
             self.enqueue(target, stanza, now);
+        }
+    }
+
+    /// Faults that keep a device from reading a message. Phones are spared: somebody has to be able to help.
+    fn spoil(&mut self, target: DeviceRef, stanza: &mut Incoming) {
+        if target.device == 0 || stanza.peer {
+            return;
+        }
+        if self.fault(Kind::Withhold, target).is_some() {
+            stanza.encs.clear();
+            stanza.unavailable = Some("fanout".into());
+        } else if self.fault(Kind::Corrupt, target).is_some() {
+            for enc in &mut stanza.encs {
+                // The middle is part of the message proper in every form, and covered by its MAC or signature.
+                let middle = enc.ciphertext.len() / 2;
+                if let Some(byte) = enc.ciphertext.get_mut(middle) {
+                    *byte ^= 1;
+                }
+            }
         }
     }
 

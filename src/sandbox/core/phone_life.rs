@@ -77,7 +77,7 @@ impl World {
         device.keys.pool.extend(fresh);
     }
 
-    fn says(&mut self, phone: DeviceRef, node: Node) {
+    pub(super) fn says(&mut self, phone: DeviceRef, node: Node) {
         self.outbox.push_back((phone, node));
     }
 
@@ -125,7 +125,7 @@ impl World {
                 account.phone.failures.remove(&(sender, message.id.clone()));
                 self.phone_thanks(phone, message, own);
                 if message.peer {
-                    self.phone_is_asked(sender, decoded, now);
+                    self.phone_is_asked(sender, &message.id, decoded, now);
                 } else {
                     self.phone_keeps(phone, sender, message, decoded, bytes, now);
                 }
@@ -299,7 +299,7 @@ impl World {
     }
 
     /// Encrypts for one device, starting a session where there is none.
-    fn phone_encrypts(
+    pub(super) fn phone_encrypts(
         &mut self,
         phone: AccountId,
         to: DeviceRef,
@@ -377,60 +377,11 @@ impl World {
             return;
         }
         let content = self.bootstrap_content(device, step, now);
-        let Some((id, stanza)) = self.phone_tells(device, content, now) else { return };
+        let Some(id) = self.phone_tells(device, content, now) else { return };
         if let Some(known) = self.device_mut(device) {
             known.bootstrap = Some(Bootstrap { step: step + 1, waiting: Some(id) });
         }
-        self.says(DeviceRef { account: device.account, device: 0 }, stanza);
         self.at(now + BOOTSTRAP_PATIENCE, Timer::Bootstrap { device, step: step + 1 });
-    }
-
-    /// A peer message to one companion: its id, and the stanza to be said.
-    fn phone_tells(
-        &mut self,
-        to: DeviceRef,
-        content: ProtocolMessage,
-        now: Millis,
-    ) -> Option<(String, Node)> {
-        let message = proto::Message { protocol_message: Some(Box::new(content)), ..Default::default() };
-        let bytes = message.encode_to_vec();
-        let id = self.random_hex(16);
-        let jid = self.jid(to, Namespace::Lid);
-        let enc = self.phone_encrypts(to.account, to, bytes.clone(), now)?;
-        let meta = Node::new("meta").attr("appdata", "default");
-        let stanza = Outgoing {
-            peer: true,
-            direct: Some(enc),
-            extras: vec![meta],
-            ..Outgoing::text(id.clone(), jid.clone())
-        };
-        let kept = Kept { to: jid, message: bytes, peer: true, at: now };
-        self.account_mut(to.account).phone.keep_sent(&id, kept);
-        Some((id, stanza.build()))
-    }
-
-    /// What a companion asks of its phone: app-state keys.
-    fn phone_is_asked(&mut self, by: DeviceRef, message: proto::Message, now: Millis) {
-        // Baileys wraps what it tells its own phone.
-        let message = match message.device_sent_message {
-            Some(sent) => *sent.message.unwrap_or_default(),
-            None => message,
-        };
-        let Some(request) = message.protocol_message.and_then(|p| p.app_state_sync_key_request) else {
-            return;
-        };
-        let keys = request.key_ids.into_iter().filter_map(|id| id.key_id).map(|id| {
-            let known = self.key_to_share(by, now);
-            if id == KEY_ID {
-                return known;
-            }
-            // "I do not have it": the id alone.
-            AppStateSyncKey { key_id: Some(AppStateSyncKeyId { key_id: Some(id) }), key_data: None }
-        });
-        let content = key_share(keys.collect());
-        if let Some((_, stanza)) = self.phone_tells(by, content, now) {
-            self.says(DeviceRef { account: by.account, device: 0 }, stanza);
-        }
     }
 
     fn bootstrap_answered(&mut self, device: DeviceRef, id: &str, now: Millis) {
@@ -451,7 +402,7 @@ impl World {
         }
     }
 
-    fn key_to_share(&self, with: DeviceRef, now: Millis) -> AppStateSyncKey {
+    pub(super) fn key_to_share(&self, with: DeviceRef, now: Millis) -> AppStateSyncKey {
         let account = self.account(with.account);
         let key_indexes = account.devices.values().filter_map(|d| d.key_index);
         AppStateSyncKey {
@@ -505,7 +456,7 @@ impl World {
     }
 }
 
-fn key_share(keys: Vec<AppStateSyncKey>) -> ProtocolMessage {
+pub(super) fn key_share(keys: Vec<AppStateSyncKey>) -> ProtocolMessage {
     ProtocolMessage {
         r#type: Some(APP_STATE_SYNC_KEY_SHARE),
         app_state_sync_key_share: Some(AppStateSyncKeyShare { keys }),

@@ -49,7 +49,6 @@ ALTER TABLE message ADD COLUMN starred INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
 -- Says nothing by itself: a reaction, an edit, a deletion.
 ALTER TABLE message ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX message_by_time ON message (chat, at);
 
 CREATE TABLE label (
     id    TEXT PRIMARY KEY,

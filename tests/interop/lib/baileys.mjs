@@ -280,6 +280,9 @@ export class Companion {
     return sent.key.id;
   }
 
+  /** The content of what it sent. */
+  sentContent = (id) => this.#sent.get(id);
+
   /** What it sent: Baileys asks for it when a receiver could not decrypt, which may be before the sending has ended. */
   async #sentMessage({ id }) {
     await this.#turns.idle();

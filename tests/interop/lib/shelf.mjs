@@ -1,4 +1,4 @@
-// A web server with a few files, for what is sent by its address.
+// A web server with a few files, for what is sent by its address or previewed.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -8,6 +8,8 @@ export class Shelf {
     const shelf = new Shelf();
     shelf.server = createServer((request, response) => {
       const file = files[request.url];
+      // Accepted, and never answered.
+      if (file?.hangs) return undefined;
       if (!file) return response.writeHead(404).end('nothing here');
       response.writeHead(200, { 'content-type': file.type, 'content-length': file.bytes.length });
       return response.end(file.bytes);

@@ -1,0 +1,139 @@
+//! What a phone and its companions have to say to each other: the phone answers what it is asked for.
+
+use prost::Message as _;
+
+use super::{
+    AccountId, DeviceRef, Namespace, World,
+    app_state::KEY_ID,
+    phone::{Kept, Received},
+    phone_life::key_share,
+};
+use crate::{
+    clock::Millis,
+    proto::{
+        self, MessageKey, WebMessageInfo,
+        message::{
+            AppStateSyncKey, AppStateSyncKeyId, AppStateSyncKeyRequest,
+            PeerDataOperationRequestResponseMessage, ProtocolMessage,
+            peer_data_operation_request_response_message::{
+                PeerDataOperationResult, PlaceholderMessageResendResponse,
+            },
+        },
+    },
+    stanza::Outgoing,
+};
+
+/// ProtocolMessage type PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE.
+const RESPONSE: i32 = 17;
+/// PeerDataOperationRequestType PLACEHOLDER_MESSAGE_RESEND.
+const PLACEHOLDER_RESEND: i32 = 4;
+/// WebMessageInfo.Status SERVER_ACK.
+const SERVER_ACK: i32 = 2;
+
+impl World {
+    /// From the phone to one of its companions; the id.
+    pub(super) fn phone_tells(
+        &mut self,
+        companion: DeviceRef,
+        what: ProtocolMessage,
+        now: Millis,
+    ) -> Option<String> {
+        let message = proto::Message { protocol_message: Some(Box::new(what)), ..Default::default() };
+        let bytes = message.encode_to_vec();
+        let id = self.random_hex(16);
+        let to = self.jid(companion, Namespace::Lid);
+        let enc = self.phone_encrypts(companion.account, companion, bytes.clone(), now)?;
+        let stanza = Outgoing { direct: Some(enc), ..Outgoing::peer(id.clone(), to.clone()) };
+        let kept = Kept { to, message: bytes, peer: true, at: now };
+        self.account_mut(companion.account).phone.keep_sent(&id, kept);
+        self.says(DeviceRef { account: companion.account, device: 0 }, stanza.build());
+        Some(id)
+    }
+
+    /// A companion asks. Baileys wraps its questions as copies of own messages.
+    pub(super) fn phone_is_asked(
+        &mut self,
+        companion: DeviceRef,
+        id: &str,
+        message: proto::Message,
+        now: Millis,
+    ) {
+        let message = match message.device_sent_message {
+            Some(sent) => sent.message.map(|inner| *inner).unwrap_or_default(),
+            None => message,
+        };
+        let Some(protocol) = message.protocol_message else { return };
+        if let Some(request) = protocol.app_state_sync_key_request {
+            return self.phone_shares_keys(companion, request, now);
+        }
+        let Some(request) = protocol.peer_data_operation_request_message else { return };
+        if request.peer_data_operation_request_type != Some(PLACEHOLDER_RESEND) {
+            return;
+        }
+        let keys = request.placeholder_message_resend_request.into_iter().filter_map(|one| one.message_key);
+        let results = keys.map(|key| PeerDataOperationResult {
+            placeholder_message_resend_response: Some(PlaceholderMessageResendResponse {
+                web_message_info_bytes: self
+                    .as_kept(companion.account, &key)
+                    .map(|info| info.encode_to_vec()),
+            }),
+        });
+        let response = PeerDataOperationRequestResponseMessage {
+            peer_data_operation_request_type: Some(PLACEHOLDER_RESEND),
+            stanza_id: Some(id.to_owned()),
+            peer_data_operation_result: results.collect(),
+        };
+        let answer = ProtocolMessage {
+            r#type: Some(RESPONSE),
+            peer_data_operation_request_response_message: Some(response),
+            ..Default::default()
+        };
+        self.phone_tells(companion, answer, now);
+    }
+
+    fn phone_shares_keys(&mut self, companion: DeviceRef, request: AppStateSyncKeyRequest, now: Millis) {
+        let keys = request.key_ids.into_iter().filter_map(|id| id.key_id).map(|id| {
+            if id == KEY_ID {
+                return self.key_to_share(companion, now);
+            }
+            // "I do not have it": the id alone.
+            AppStateSyncKey { key_id: Some(AppStateSyncKeyId { key_id: Some(id) }), key_data: None }
+        });
+        let share = key_share(keys.collect());
+        self.phone_tells(companion, share, now);
+    }
+
+    /// A message as this phone keeps it, if it has it; names are by number, as phones answer.
+    fn as_kept(&self, phone: AccountId, key: &MessageKey) -> Option<WebMessageInfo> {
+        let id = key.id.as_ref()?;
+        let account = self.account(phone);
+        let by_number = |jid: &crate::wire::Jid| match self.resolve(jid) {
+            Some(device) => self.jid(DeviceRef { device: 0, ..device }, Namespace::Pn).to_wire(),
+            None => jid.bare().to_wire(),
+        };
+        let received = account.phone.inbox.iter().rev().find(|message| message.id == *id);
+        let (chat, from_me, t, message, name) = match (received, account.phone.sent.get(id)) {
+            (Some(Received { chat, sender, from_me, t, message, .. }), _) => {
+                let name = self.resolve(sender).map(|sender| self.account(sender.account).name.clone());
+                (by_number(chat), *from_me, *t, message.clone(), name)
+            }
+            (None, Some(kept)) if !kept.peer => {
+                (by_number(&kept.to), true, kept.at.secs(), kept.message.clone(), None)
+            }
+            (None, _) => return None,
+        };
+        Some(WebMessageInfo {
+            key: Some(MessageKey {
+                remote_jid: Some(chat),
+                from_me: Some(from_me),
+                id: Some(id.clone()),
+                participant: None,
+            }),
+            message: Some(message),
+            message_timestamp: Some(t),
+            status: Some(SERVER_ACK),
+            push_name: name,
+            ..Default::default()
+        })
+    }
+}
