@@ -137,7 +137,9 @@ impl Syncing {
 
     /// When something that was refused is asked for again.
     pub(super) fn deadline(&self) -> Option<Millis> {
-        let waits = |progress: &&Progress| progress.wanted && !progress.busy && !progress.given_up;
+        let waits = |progress: &&Progress| {
+            progress.wanted && !progress.busy && !progress.given_up && progress.missing.is_empty()
+        };
         self.collections.values().filter(waits).filter_map(|progress| progress.again_at).min()
     }
 }

@@ -52,7 +52,26 @@ impl Account {
         Ok(())
     }
 
+    /// Another own device has read messages: they are not unread here either.
+    fn read_elsewhere(&self, receipt: &Receipt, turn: &Turn<'_>) -> Result<(), Error> {
+        let Some(from) = &receipt.peer else { return Ok(()) };
+        let reader = receipt.participant.as_ref().unwrap_or(from);
+        let chat = receipt.recipient.as_ref().or(receipt.participant.as_ref().and(Some(from)));
+        let (Some(chat), true) = (chat, self.is_own(reader)) else { return Ok(()) };
+        let Some(chat) = turn.tx.messages().find_chat(chat)? else { return Ok(()) };
+        for id in receipt.ids() {
+            let found = turn.tx.messages().find_in_chat(chat.id, id)?.filter(|m| !m.key.from_me);
+            if let Some(message) = found {
+                turn.tx.chats().read_until(chat.id, message.at)?;
+            }
+        }
+        Ok(())
+    }
+
     fn progressed(&mut self, receipt: &Receipt, turn: &mut Turn<'_>) -> Result<(), Error> {
+        if matches!(receipt.kind, ReceiptKind::Read | ReceiptKind::ReadSelf) {
+            self.read_elsewhere(receipt, turn)?;
+        }
         let to = match receipt.kind {
             // `inactive` is no second tick: the sender's own phone shows none either.
             ReceiptKind::Delivered => Progress::Delivered,

@@ -333,12 +333,13 @@ impl Account {
             }
         }
         for key in protocol.app_state_sync_key_share.iter().flat_map(|share| &share.keys) {
-            if let Some(id) = key.key_id.as_ref().and_then(|id| id.key_id.as_deref()) {
+            // A device that was asked for a key it does not have answers with the id alone: that must not take the place
+            // of what another device has shared.
+            let whole = key.key_data.as_ref().is_some_and(|data| data.key_data.is_some());
+            if let Some(id) = key.key_id.as_ref().and_then(|id| id.key_id.as_deref()).filter(|_| whole) {
                 turn.tx.sync().add_app_state_key(id, &key.encode_to_vec())?;
+                self.app_state_keys_came();
             }
-        }
-        if protocol.app_state_sync_key_share.is_some() {
-            self.app_state_keys_came();
         }
         if let Some(history) = &protocol.history_sync_notification {
             turn.tx.sync().add_history(&incoming.id, &history.encode_to_vec())?;

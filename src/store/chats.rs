@@ -78,8 +78,8 @@ const VIEW: &str = "
            c.archived, c.pinned > 0, c.muted_until, c.marked_unread,
            (SELECT count(*) FROM message m WHERE m.chat = c.id AND m.from_me = 0 AND m.deleted = 0 AND m.aside = 0
                 AND m.at > max(c.read_at, coalesce(
-                    (SELECT max(at) FROM message WHERE chat = c.id AND from_me = 1 AND deleted = 0), 0))),
-           (SELECT max(at) FROM message WHERE chat = c.id AND deleted = 0) AS last
+                    (SELECT at FROM message WHERE chat = c.id AND from_me = 1 ORDER BY at DESC LIMIT 1), 0))),
+           (SELECT at FROM message WHERE chat = c.id AND deleted = 0 ORDER BY at DESC LIMIT 1) AS last
     FROM chat c";
 
 /// A deleted chat stays away until something new comes. A row alone is no chat: devices of one account tell each other
@@ -87,7 +87,7 @@ const VIEW: &str = "
 const SHOWN: &str = "(
     (c.deleted_at = 0 AND (c.archived OR c.pinned > 0 OR c.muted_until <> 0 OR c.marked_unread
                            OR EXISTS (SELECT 1 FROM message WHERE chat = c.id)))
-    OR EXISTS (SELECT 1 FROM message WHERE chat = c.id AND deleted = 0 AND at > c.deleted_at))";
+    OR EXISTS (SELECT 1 FROM message WHERE chat = c.id AND at > c.deleted_at AND deleted = 0))";
 
 fn view(row: &Row<'_>) -> rusqlite::Result<ChatView> {
     Ok(ChatView {
@@ -122,7 +122,8 @@ impl Chats<'_> {
         // Which ones first, so that unread messages are counted for those alone.
         let mut statement = conn.prepare_cached(&format!(
             "{VIEW} JOIN (SELECT c.id AS row, c.pinned AS pin,
-                                 (SELECT max(at) FROM message WHERE chat = c.id AND deleted = 0) AS newest
+                                 (SELECT at FROM message WHERE chat = c.id AND deleted = 0
+                                  ORDER BY at DESC LIMIT 1) AS newest
                           FROM chat c WHERE {SHOWN}
                           ORDER BY pin > 0 DESC, pin DESC, newest DESC NULLS LAST, row DESC LIMIT ?2 OFFSET ?1) page
              ON page.row = c.id ORDER BY page.pin > 0 DESC, page.pin DESC, last DESC NULLS LAST, c.id DESC"

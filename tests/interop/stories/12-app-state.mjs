@@ -151,6 +151,32 @@ story('a change that comes too late is put on top of what was faster', async (ca
   assert.ok(log.some(({ stanza }) => stanza.includes('text="conflict"')), 'nobody was too late');
 });
 
+/**
+ * Baileys remembers the MAC of what it removed as if it were in force, so that its sum, and the MAC over it, are wrong from
+ * the next change of that record on. What it says is authentic all the same.
+ */
+story('a Baileys that miscounts is believed, and hears the others', async (cast) => {
+  const { ines, bob, instance, irene } = await three(cast);
+  await irene.sock.addOrEditContact(bob.jid, { fullName: 'Bob, once' });
+  await irene.sock.removeContact(bob.jid);
+  await irene.sock.addOrEditContact(bob.jid, { fullName: 'Bob, again' });
+  await instance.event('contact.updated', ({ name }) => name === 'Bob, again');
+  await ines.record(['contact', bob.jid], (value) => value?.contactAction.fullName === 'Bob, again');
+  assert.equal((await cast.sandbox.get(`${ines.path}/app-state`)).diverged, 1);
+  await done(instance, 'PUT', `/contacts/${bob.number}`, { name: 'Bob, by the instance' });
+  await irene.state('contacts.upsert', ({ name }) => name === 'Bob, by the instance');
+  await irene.sock.addOrEditContact(bob.jid, { fullName: 'Bob, for good' });
+  await instance.event('contact.updated', ({ name }) => name === 'Bob, for good');
+  await ines.record(['contact', bob.jid], (value) => value?.contactAction.fullName === 'Bob, for good');
+});
+
+story('what is read on one device is not unread on the other', async (cast) => {
+  const { bob, instance, irene, hello } = await three(cast);
+  assert.equal((await chat(instance, bob.jid, () => true)).unread_count, 1);
+  await irene.read(hello);
+  await chat(instance, bob.jid, ({ unread_count: count }) => count === 0);
+});
+
 story('an instance that is linked to a full account starts from snapshots', async (cast) => {
   const [ines, bob] = [await cast.phone('Ines'), await cast.phone('Bob')];
   for (let n = 0; n < 150; n += 1) await ines.contact(`55119${String(n).padStart(8, '0')}`, `Contact ${n}`);
