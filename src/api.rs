@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod fields;
 mod finish;
+mod groups;
 mod health;
 mod instance;
 mod kinds;
@@ -23,6 +24,7 @@ mod recipient;
 mod reply;
 mod send;
 mod server;
+mod statuses;
 
 use std::{
     ops::Deref,
@@ -107,10 +109,26 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/send-location", post(kinds::location))
         .route("/send-contact", post(kinds::contact))
         .route("/send-poll", post(kinds::poll))
+        .route("/send-status", post(statuses::send).layer(DefaultBodyLimit::disable()))
         // Its forms carry files; it bounds both forms of a request itself, above what the framework would let through.
         .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
         .route("/messages/{id}/media", get(media::file))
         .route("/messages/{id}", patch(kinds::edit).delete(kinds::revoke))
+        .route("/groups", get(groups::list).post(groups::create))
+        .route("/groups/join", post(groups::join))
+        .route("/groups/invite/{code}", get(groups::invite_info))
+        .route("/groups/{jid}", get(groups::info).patch(groups::change))
+        .route(
+            "/groups/{jid}/participants",
+            post(groups::participants_add).delete(groups::participants_remove),
+        )
+        .route("/groups/{jid}/admins", post(groups::admins_add).delete(groups::admins_remove))
+        .route("/groups/{jid}/leave", post(groups::leave))
+        .route(
+            "/groups/{jid}/invite",
+            get(groups::invite).delete(groups::revoke_invite).post(groups::revoke_invite),
+        )
+        .route("/groups/{jid}/requests", get(groups::requests).post(groups::decide))
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))

@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use crate::{
-    account::{Link, SendError, SendMessage, Sent},
+    account::{GroupAnswer, GroupCommand, GroupError, Link, SendError, SendMessage, Sent},
     daemon::{
         Shown,
         media::{Desk, FileError, Scratch, SendMedia, Stored},
@@ -27,6 +27,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn scratch(&self) -> Scratch;
     /// Shows something of the account, now or not at all.
     fn show(&self, what: Shown) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Does something with groups, now or not at all.
+    fn group(&self, command: GroupCommand) -> impl Future<Output = Result<GroupAnswer, GroupError>> + Send;
     /// Stores, sends, and waits as the contract says.
     fn send_message(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
 }
@@ -58,6 +60,10 @@ impl Instance for Desk {
 
     async fn show(&self, what: Shown) -> Result<(), SendError> {
         self.handle().show(what).await
+    }
+
+    async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
+        self.handle().group(command).await
     }
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {

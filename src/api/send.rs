@@ -100,6 +100,23 @@ impl Common {
         })
     }
 
+    /// The same for a status: it names its people elsewhere, and quotes and mentions nobody.
+    pub(super) fn for_status(
+        caller: &Caller<ToSend>,
+        headers: &HeaderMap,
+        body: &Object,
+        recipient: Recipient,
+        faults: &mut Faults,
+    ) -> Self {
+        Self {
+            recipient,
+            reply_to: None,
+            mentions: Vec::new(),
+            idempotency: idempotency(caller.token, headers, body, faults),
+            respond_async: prefers_async(headers),
+        }
+    }
+
     pub(super) fn with(self, body: Body) -> SendMessage {
         let Self { recipient, reply_to, mentions, idempotency, respond_async } = self;
         SendMessage { recipient, body, reply_to, mentions, idempotency, respond_async, dry: false }

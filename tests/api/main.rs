@@ -5,6 +5,7 @@
 mod authentication;
 mod door;
 mod events;
+mod groups;
 mod harness;
 mod kinds;
 mod limit;
@@ -12,3 +13,4 @@ mod link;
 mod media;
 mod routing;
 mod sending;
+mod statuses;
