@@ -403,7 +403,11 @@ fn view(answer: Result<GroupAnswer, GroupError>) -> GroupView {
 fn groups_are_made_changed_and_left_on_request() {
     let mut pair = linked(114);
     let people = vec![Jid::pn(ALICE), Jid::pn("5511900000099")];
-    let made = view(done(&mut pair, GroupCommand::Create { subject: "Club".into(), people }));
+    let create = GroupCommand::Create { subject: "Club".into(), people };
+    let Ok(GroupAnswer::Created { view: made, results }) = done(&mut pair, create) else {
+        panic!("not made")
+    };
+    assert_eq!(results, [(Jid::pn(ALICE), 200), (Jid::pn("5511900000099"), 404)]);
     let group = made.group.jid.clone();
     assert_eq!(
         (made.group.subject.as_str(), made.members.len()),
@@ -473,8 +477,8 @@ fn groups_are_made_changed_and_left_on_request() {
 #[test]
 fn people_come_in_by_a_link_or_wait_to_be_let_in() {
     let mut pair = linked(115);
-    let made =
-        view(done(&mut pair, GroupCommand::Create { subject: "Club".into(), people: vec![Jid::pn(ALICE)] }));
+    let create = GroupCommand::Create { subject: "Club".into(), people: vec![Jid::pn(ALICE)] };
+    let Ok(GroupAnswer::Created { view: made, .. }) = done(&mut pair, create) else { panic!("not made") };
     let group = made.group.jid.clone();
     let Ok(GroupAnswer::Invite(code)) = done(&mut pair, GroupCommand::Invite(group.clone())) else {
         panic!()

@@ -62,6 +62,9 @@ pub(super) enum ApiError {
         detected: String,
     },
     SendTimeout,
+    GroupNotFound,
+    /// WhatsApp's code for all of it, or each person's.
+    GroupRefused(Option<u16>, Value),
     FileNotFound,
     FileGone,
     SendFailed {
@@ -193,6 +196,21 @@ impl ApiError {
                 "SEND_TIMEOUT",
                 "Fetching and uploading the file took too long.",
                 none(),
+            ),
+            Self::GroupNotFound => (
+                StatusCode::NOT_FOUND,
+                "GROUP_NOT_FOUND",
+                "There is no such group, or the account is not in it.",
+                none(),
+            ),
+            Self::GroupRefused(code, participants) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "GROUP_OPERATION_FAILED",
+                "WhatsApp refused.",
+                match code {
+                    Some(code) => json!({ "whatsapp_code": code }),
+                    None => json!({ "participants": participants }),
+                },
             ),
             Self::FileNotFound => {
                 (StatusCode::NOT_FOUND, "MESSAGE_NOT_FOUND", "There is no message with such a file.", none())

@@ -123,8 +123,15 @@ pub enum GroupAnswer {
     Done,
     /// To [`GroupCommand::List`].
     Groups(Vec<GroupView>),
-    /// To `Info`, `Create`, `Update` and `InviteInfo`.
+    /// To `Info`, `Update` and `InviteInfo`.
     Group(Box<GroupView>),
+    /// To `Create`: the group, and what became of each person, as in `Results`.
+    Created {
+        /// As it is now.
+        view: Box<GroupView>,
+        /// Whoever was named.
+        results: Vec<(Jid, u16)>,
+    },
     /// To `Members` and `Decide`: each person, by number where it is known, and WhatsApp's code; 200 is success.
     Results(Vec<(Jid, u16)>),
     /// To `Invite` and `RevokeInvite`.
@@ -351,7 +358,20 @@ impl Account {
                     Err(error) => return Ok(Some(Err(error))),
                 }
             }
-            GroupCommand::Info(_) | GroupCommand::Create { .. } | GroupCommand::Update { .. } => {
+            GroupCommand::Create { .. } => {
+                let Some(view) = (match info() {
+                    Some(info) => self.group_view(&info.jid, turn)?,
+                    None => None,
+                }) else {
+                    return Ok(Some(Err(GroupError::Internal)));
+                };
+                let mut results = Vec::new();
+                for result in read_results(node).into_iter().filter(|result| !self.is_own(&result.jid)) {
+                    results.push((self.number_first(&result.jid, turn)?, result.error.unwrap_or(200)));
+                }
+                GroupAnswer::Created { view: Box::new(view), results }
+            }
+            GroupCommand::Info(_) | GroupCommand::Update { .. } => {
                 let found = match info() {
                     Some(info) => self.group_view(&info.jid, turn)?,
                     None => None,
