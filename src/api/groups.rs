@@ -194,14 +194,13 @@ pub(super) async fn change<I: Instance>(
     let update = update(&body.members, &mut faults);
     faults.check()?;
     let answer = ask(&app, GroupCommand::Update { group: group_id(&jid)?, update }).await?;
-    let mut shown = whole(&*shape!(answer, GroupAnswer::Group(view) => view));
-    if let Some(members) = shown.as_object_mut() {
-        for beside in ["participants", "size", "owner", "created_at"] {
-            members.remove(beside);
-        }
-        members.insert("message".into(), "Group updated successfully".into());
+    let shown = whole(&*shape!(answer, GroupAnswer::Group(view) => view));
+    let mut body = Map::from_iter([("message".to_owned(), "Group updated successfully".into())]);
+    if let Value::Object(members) = shown {
+        let beside = ["participants", "size", "owner", "created_at"];
+        body.extend(members.into_iter().filter(|(name, _)| !beside.contains(&name.as_str())));
     }
-    Ok(success(shown))
+    Ok(success(Value::Object(body)))
 }
 
 /// `POST /groups/{jid}/leave`.

@@ -159,10 +159,9 @@ impl Account {
         }
         turn.tx.sender_keys().tell(chat, stanza.participants.iter().map(|(device, _)| device))?;
         if chat.is_status() {
-            // The server knows the audience only from here.
+            // The server knows the audience only from here; the account itself is in it.
             let named: BTreeSet<Jid> = stanza.participants.iter().map(|(device, _)| device.bare()).collect();
-            let own = readers.own.bare();
-            let rest = people.iter().filter(|person| !named.contains(*person) && **person != own);
+            let rest = people.iter().filter(|person| !named.contains(*person));
             stanza.participants.extend(rest.map(|person| (person.clone(), None)));
             stanza.extras.push(Node::new("meta").attr("status_setting", "contacts"));
         }

@@ -166,3 +166,85 @@ story('what was written to a group while the instance was away is read in order 
   assert.deepEqual(texts.filter((text) => text.startsWith('bruno')), [1, 2, 3].map((round) => `bruno ${round}`));
   assert.equal((await clara.messageWith(await instance.send(group.jid, 'back'))).text, 'back');
 });
+
+story('an instance makes a group, changes who is in it and what it is called, and leaves it', async (cast) => {
+  const [ines, bob, carla] = [await cast.phone('Ines'), await cast.phone('Bob'), await cast.phone('Carla')];
+  const instance = await cast.instance();
+  const [bruno, clara] = [await cast.companion(bob), await cast.companion(carla)];
+  await instance.pair(ines);
+  const made = await instance.post('/groups', { subject: 'Club', participants: [bob.number, '5511900000000'] });
+  assert.equal(made.status, 201);
+  assert.deepEqual(made.body.participants.map(({ status }) => status), ['200', '404']);
+  const { jid } = made.body.group;
+  const path = `/groups/${jid}`;
+  assert.equal((await bruno.messageWith(await instance.send(jid, 'welcome'))).text, 'welcome');
+  assert.equal((await bruno.sock.groupMetadata(jid)).subject, 'Club');
+
+  const added = await instance.post(`${path}/participants`, { participants: [carla.number, bob.number] });
+  assert.deepEqual(added.body.participants.map(({ status }) => status), ['200', '409']);
+  assert.equal((await clara.messageWith(await instance.send(jid, 'hello, Carla'))).text, 'hello, Carla');
+  await instance.post(`${path}/admins`, { participants: [carla.number] });
+  const changed = await instance.call('PATCH', path, { subject: 'Society', description: 'for all', announce: true });
+  assert.deepEqual([changed.status, changed.body.subject, changed.body.announce], [200, 'Society', true]);
+  const seen = await clara.sock.groupMetadata(jid);
+  assert.deepEqual([seen.subject, seen.desc, seen.announce], ['Society', 'for all', true]);
+  assert.equal(seen.participants.find(({ id }) => id === carla.lid).admin, 'admin');
+  // Baileys changes it, and the instance hears.
+  await clara.sock.groupUpdateSubject(jid, 'Guild');
+  await instance.event('group.updated', ({ action, subject }) => action === 'subject' && subject === 'Guild');
+  assert.equal((await instance.get(path)).body.subject, 'Guild');
+
+  const { body: invite } = await instance.get(`${path}/invite`);
+  await instance.call('DELETE', `${path}/participants`, { participants: [bob.number] });
+  await instance.event('group.updated', ({ action }) => action === 'participants_removed');
+  assert.equal(await bruno.sock.groupAcceptInvite(invite.code), jid);
+  await instance.event('group.updated', ({ action }) => action === 'participants_joined');
+  assert.equal((await bruno.messageWith(await instance.send(jid, 'back so soon?'))).text, 'back so soon?');
+  await instance.call('PATCH', path, { join_approval: true });
+  await instance.call('DELETE', `${path}/participants`, { participants: [bob.number] });
+  await bruno.sock.groupAcceptInvite(invite.code);
+  await instance.event('group.updated', ({ action }) => action === 'join_requested');
+  const { body: waiting } = await instance.get(`${path}/requests`);
+  assert.deepEqual(waiting.requests.map((request) => request.jid), [bob.jid]);
+  const decided = await instance.post(`${path}/requests`, { approve: [bob.number] });
+  assert.deepEqual(decided.body.participants, [{ jid: bob.jid, status: '200' }]);
+  assert.equal((await bruno.messageWith(await instance.send(jid, 'third time'))).text, 'third time');
+
+  const { body: listed } = await instance.get('/groups');
+  assert.deepEqual(listed.groups.map((group) => [group.jid, group.size]), [[jid, 3]]);
+  assert.equal((await instance.post(`${path}/leave`, {})).status, 200);
+  assert.equal((await instance.get(path)).status, 404);
+  const refused = await instance.post('/send-message', { recipient: jid, message: 'gone' });
+  assert.deepEqual([refused.status, refused.body.error.code], [422, 'RECIPIENT_NOT_ON_WHATSAPP']);
+});
+
+story('statuses go both ways, and only to whom they are for', async (cast) => {
+  const all = await four(cast);
+  const { ines, bob, instance, bruno, clara, dora, platform } = all;
+  const first = await instance.sends('/send-status', { text: 'sunny', background: '#0000FF', font: 1, recipients: [bob.number] });
+  const seen = await bruno.messageWith(first);
+  assert.deepEqual([seen.text, seen.key.remoteJid, seen.message.extendedTextMessage.backgroundArgb], ['sunny', 'status@broadcast', 0xff0000ff]);
+  // Now to everybody known: after a word with each.
+  await platform.messageWith(await bruno.send(ines.jid, 'nice'));
+  await platform.messageWith(await clara.send(ines.jid, 'hello'));
+  const image = png({ side: 20 });
+  const shelf = await cast.shelf({ '/image': { type: 'image/png', bytes: image } });
+  const media = { media_url: `${shelf.url}/image`, media_type: 'image', caption: 'the view' };
+  const second = await instance.sends('/send-status', media);
+  for (const companion of [bruno, clara]) {
+    const received = await companion.contentWith(second);
+    assert.equal(received.message.imageMessage.caption, 'the view');
+    assert.deepEqual(await companion.download(received), image);
+  }
+  assert.ok(!clara.arrived.items.includes(first), 'the first was not for Carla');
+  assert.equal((await ines.message(second)).chat, 'status@broadcast', 'the own phone has it');
+
+  for (const text of ['rainy', 'windy']) {
+    const { key } = await bruno.sock.sendMessage('status@broadcast', { text }, { statusJidList: [ines.jid] });
+    const event = await instance.event('message.received', (data) => data.whatsapp_message_id === key.id);
+    assert.deepEqual([event.content, event.sender_number, event.is_status], [text, bob.number, true]);
+  }
+  assert.ok(platform.incoming().every(({ remoteJid }) => remoteJid !== 'status@broadcast'), 'not for the platform');
+  const { messages } = await cast.sandbox.get(`${dora.path}/messages`);
+  assert.ok(messages.every(({ chat }) => chat !== 'status@broadcast'), 'who only shares a group is not known');
+});
