@@ -57,10 +57,15 @@ async fn unread_is_what_came_after_the_last_reading_and_the_last_answer() {
         assert_eq!(unread(tx)?, 2);
         message(tx, chat, "OURS", 2500, true)?;
         assert_eq!(unread(tx)?, 1);
+        message(tx, chat, "AGAIN", 3500, true)?;
+        assert_eq!(unread(tx)?, 0);
+        // In the second of the answer, but behind it.
+        message(tx, chat, "M4", 3000, false)?;
+        assert_eq!(unread(tx)?, 1);
         let reaction = message(tx, chat, "REACTION", 4000, false)?;
         tx.chats().set_aside(reaction)?;
         assert_eq!((unread(tx)?, view(tx, chat)?.last_message_at), (1, Some(Millis(4000))));
-        assert_eq!(tx.chats().last_message(chat)?.unwrap().key.wa_id, "M3");
+        assert_eq!(tx.chats().last_message(chat)?.unwrap().key.wa_id, "AGAIN");
         Ok(())
     })
     .await;

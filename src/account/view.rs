@@ -71,6 +71,8 @@ impl<'t> Viewer<'t> {
             .iter()
             .map(|edit| json!({ "content": text_of(&edit.content), "timestamp": edit.at.rfc3339() }));
         view.insert("edits".into(), edits.collect());
+        let (starred, _) = self.tx.chats().marks(message.id)?;
+        view.insert("starred".into(), starred.into());
         view.insert("deleted_at".into(), addons.deleted_at(message.id)?.map(Millis::rfc3339).into());
         Ok(view)
     }

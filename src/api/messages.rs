@@ -209,10 +209,13 @@ async fn unfit<I: Instance>(app: &App<I>, id: &str, chosen: Vec<String>) -> Resu
 
 fn find(tx: &Tx<'_>, id: &str, with: Option<&Jid>) -> Result<Message, Missing> {
     let unknown = || Missing::Message(id.to_owned());
-    match with {
-        None => tx.messages().find_anywhere(id)?.ok_or_else(unknown),
-        Some(with) => in_chat(tx, &tx.messages().find_chat(with)?.ok_or_else(unknown)?, id),
-    }
+    let message = match with {
+        None => tx.messages().find_anywhere(id)?.ok_or_else(unknown)?,
+        Some(with) => in_chat(tx, &tx.messages().find_chat(with)?.ok_or_else(unknown)?, id)?,
+    };
+    // Deleted for the account alone: its row stays for whoever could not decrypt it yet.
+    let (_, deleted) = tx.chats().marks(message.id)?;
+    if deleted { Err(unknown()) } else { Ok(message) }
 }
 
 fn in_chat(tx: &Tx<'_>, chat: &Chat, id: &str) -> Result<Message, Missing> {

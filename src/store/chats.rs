@@ -70,17 +70,19 @@ impl Tx<'_> {
     }
 }
 
-/// What is read ends where somebody wrote from an own device: whoever answers has read.
+/// What is read ends where somebody wrote from an own device: whoever answers has read. Times of received messages are
+/// whole seconds; within the second of the answer the order of arrival decides.
 const VIEW: &str = "
     SELECT c.id, c.jid, c.alt,
            coalesce((SELECT max(full_name) FROM contact WHERE jid IN (c.jid, c.alt)),
                     (SELECT max(push_name) FROM contact WHERE jid IN (c.jid, c.alt))),
            c.archived, c.pinned > 0, c.muted_until, c.marked_unread,
            (SELECT count(*) FROM message m WHERE m.chat = c.id AND m.from_me = 0 AND m.deleted = 0 AND m.aside = 0
-                AND m.at > max(c.read_at, coalesce(
-                    (SELECT at FROM message WHERE chat = c.id AND from_me = 1 ORDER BY at DESC LIMIT 1), 0))),
+                AND m.at > c.read_at AND m.at >= coalesce(own.at / 1000 * 1000, 0)
+                AND (own.id IS NULL OR m.at > own.at OR m.id > own.id)),
            (SELECT at FROM message WHERE chat = c.id AND deleted = 0 ORDER BY at DESC LIMIT 1) AS last
-    FROM chat c";
+    FROM chat c LEFT JOIN message own ON own.id =
+        (SELECT id FROM message WHERE chat = c.id AND from_me = 1 ORDER BY at DESC, id DESC LIMIT 1)";
 
 /// A deleted chat stays away until something new comes. A row alone is no chat: devices of one account tell each other
 /// things, too.
@@ -186,6 +188,14 @@ impl Chats<'_> {
     pub fn set_starred(&self, message: i64, starred: bool) -> Result<bool, Error> {
         let starred = i64::from(starred);
         self.set("UPDATE message SET starred = ?2 WHERE id = ?1 AND starred <> ?2", message, starred)
+    }
+
+    /// Whether a message has a star, and whether it was deleted here.
+    pub fn marks(&self, message: i64) -> Result<(bool, bool), Error> {
+        let mut statement =
+            self.0.conn().prepare_cached("SELECT starred, deleted FROM message WHERE id = ?1")?;
+        let marks = statement.query_row([message], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        Ok(marks.unwrap_or_default())
     }
 
     /// Deletes a message here.
