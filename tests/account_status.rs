@@ -25,6 +25,7 @@ fn post(pair: &mut Pair, text: &str, people: &[&str]) -> Result<Sent, SendError>
         idempotency: None,
         respond_async: true,
         dry: false,
+        send_at: None,
     }));
     pair.drive();
     pair.sent(ticket).expect("answered")
