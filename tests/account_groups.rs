@@ -464,6 +464,44 @@ fn what_was_taken_while_the_process_died_is_sent_once() {
     pair.assert_well_behaved();
 }
 
+#[test]
+fn killed_at_any_moment_or_with_a_full_disk_everybody_reads_everything_once() {
+    use pair::Mishap::{KilledAfter, KilledBefore, StoreFails};
+    for mishap in [KilledBefore, KilledAfter(0), KilledAfter(1), KilledAfter(2), StoreFails] {
+        let mut pair = linked(120);
+        let group = group(&mut pair, true);
+        says(&mut pair, &group, "one");
+        let (mut sent, mut written) = (vec!["one".to_owned()], Vec::new());
+        for round in 0..4 {
+            // In the turn that takes it, in the one that hears it was taken, and in later ones.
+            pair.ask(Command::SendMessage(send(&group, Body::Text(format!("text {round}")))));
+            for _ in 0..round {
+                pair.step();
+            }
+            pair.mishap = Some(mishap);
+            pair.pass(Duration::from_secs(30));
+            let bea = phone_says(&mut pair, BEA, &group, &format!("bea {round}"));
+            pair.pass(Duration::from_secs(30));
+            written.push(bea);
+            sent.push(format!("text {round}"));
+        }
+        says(&mut pair, &group, "the end");
+        let read: Vec<String> =
+            read_by(&pair, ALICE, &group).into_iter().filter(|text| !text.starts_with("bea")).collect();
+        let mut once = read.clone();
+        once.dedup();
+        assert_eq!(once, read, "{mishap:?}: twice");
+        // What was asked for in a turn that never was, nobody has promised.
+        assert!(read.iter().all(|text| text == "the end" || sent.contains(text)));
+        assert_eq!(
+            (read.first().map(String::as_str), read.last().map(String::as_str)),
+            (Some("one"), Some("the end"))
+        );
+        assert_eq!(pair.received(), written, "{mishap:?}: each of the other's once, in order");
+        pair.assert_well_behaved();
+    }
+}
+
 fn view(answer: Result<GroupAnswer, GroupError>) -> GroupView {
     match answer {
         Ok(GroupAnswer::Group(view)) => *view,
