@@ -448,6 +448,28 @@ fn only_admins_write_where_only_admins_may() {
 }
 
 #[test]
+fn a_groups_timer_goes_with_every_message_and_its_name_with_the_chat() {
+    let mut pair = linked(121);
+    let group = group(&mut pair, true);
+    says(&mut pair, &group, "stays");
+    for (seconds, text) in [(604_800, "goes"), (0, "stays again")] {
+        let settings = vec![GroupSetting::Ephemeral(seconds)];
+        let update = GroupUpdate { settings, ..GroupUpdate::default() };
+        done(&mut pair, GroupCommand::Update { group: group.clone(), update }).unwrap();
+        says(&mut pair, &group, text);
+        let last = pair.lab.messages(ALICE, None).unwrap().pop().unwrap();
+        let expiration = &last.message["extendedTextMessage"]["contextInfo"]["expiration"];
+        assert_eq!(expiration.as_u64().unwrap_or(0), u64::from(seconds), "{text}: {}", last.message);
+    }
+    let name = pair.store(move |tx| {
+        let chat = tx.messages().find_chat(&group)?.unwrap();
+        Ok(tx.chats().view(chat.id)?.unwrap().name)
+    });
+    assert_eq!(name.as_deref(), Some("Team"));
+    pair.assert_well_behaved();
+}
+
+#[test]
 fn what_was_taken_while_the_process_died_is_sent_once() {
     let mut pair = linked(113);
     let group = group(&mut pair, true);
