@@ -44,7 +44,7 @@ impl Mute {
 pub struct ChatView {
     /// Its row.
     pub chat: Chat,
-    /// In the address book, or as the person calls itself.
+    /// In the address book, or as the person calls itself; of a group its subject.
     pub name: Option<String>,
     /// Out of the list.
     pub archived: bool,
@@ -75,7 +75,8 @@ impl Tx<'_> {
 const VIEW: &str = "
     SELECT c.id, c.jid, c.alt,
            coalesce((SELECT max(full_name) FROM contact WHERE jid IN (c.jid, c.alt)),
-                    (SELECT max(push_name) FROM contact WHERE jid IN (c.jid, c.alt))),
+                    (SELECT max(push_name) FROM contact WHERE jid IN (c.jid, c.alt)),
+                    (SELECT subject FROM group_info WHERE jid = c.jid)),
            c.archived, c.pinned > 0, c.muted_until, c.marked_unread,
            (SELECT count(*) FROM message m WHERE m.chat = c.id AND m.from_me = 0 AND m.deleted = 0 AND m.aside = 0
                 AND m.at > c.read_at AND m.at >= coalesce(own.at / 1000 * 1000, 0)
