@@ -444,6 +444,54 @@ fn a_damaged_collection_is_read_again_from_its_beginning_and_then_left_alone() {
 }
 
 #[test]
+fn a_server_that_refuses_is_asked_again_and_not_for_ever() {
+    let (mut pair, _) = talking(74);
+    let uploads = |pair: &Pair| {
+        let queries = pair.written.iter().filter(|node| node.text("xmlns") == Some("w:sync:app:state"));
+        queries.filter_map(|node| node.find("sync")?.find("collection")?.find("patch")).count()
+    };
+    // Twice too late, as it seems: tried again at once, and taken.
+    pair.lab.set_faults(&json!({"app_state": {"error": 409, "times": 2}})).unwrap();
+    let ticket = archives(&mut pair, true);
+    pair.pass(MINUTE);
+    assert_eq!((pair.settled(ticket), writes(&pair)), (Some(Ok(())), 0));
+    // Refused for good: the caller hears it, and what comes later is not held up.
+    pair.lab.set_faults(&json!({"app_state": {"error": 400, "times": 1}})).unwrap();
+    let ticket = archives(&mut pair, false);
+    pair.pass(MINUTE);
+    assert_eq!((pair.settled(ticket), writes(&pair)), (Some(Err(400)), 0));
+    assert!(view(&pair).archived);
+    // Out of order for hours: bounded, kept, and written once it is well again.
+    for code in [409, 500] {
+        pair.lab.set_faults(&json!({"app_state": {"error": code}})).unwrap();
+        let before = uploads(&pair);
+        let on = code == 500;
+        let ticket = archives(&mut pair, on);
+        pair.pass(180 * MINUTE);
+        assert_eq!((pair.settled(ticket), writes(&pair)), (None, 1), "{code}");
+        assert!(uploads(&pair) - before <= 90, "{code}: {} uploads", uploads(&pair) - before);
+        pair.lab.set_faults(&json!({})).unwrap();
+        pair.pass(61 * MINUTE);
+        assert_eq!((pair.settled(ticket), writes(&pair)), (Some(Ok(())), 0), "{code}");
+        assert_eq!(view(&pair).archived, on);
+    }
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn reading_waits_for_a_server_that_is_out_of_order() {
+    let mut pair = Pair::new(75);
+    phone(&mut pair, &pin(true));
+    pair.drive();
+    pair.lab.set_faults(&json!({"app_state": {"error": 503, "times": 12}})).unwrap();
+    pair.scan();
+    pair.pass(5 * MINUTE);
+    assert!(view(&pair).pinned);
+    assert_eq!(versions(&pair)[0], 1);
+    pair.assert_well_behaved();
+}
+
+#[test]
 fn a_second_link_starts_from_nothing() {
     let (mut pair, _) = talking(73);
     phone(&mut pair, &pin(true));
