@@ -6,6 +6,7 @@ mod changes;
 mod content;
 mod dispatch;
 mod events;
+mod groups;
 mod link;
 mod manners;
 mod media;
@@ -18,13 +19,18 @@ mod receipts;
 mod receive;
 mod schedule;
 mod send;
+mod sender_keys;
 mod timer;
 mod view;
 
-pub use crate::stanza::ChatState;
+pub use crate::{
+    stanza::{ChatState, GroupSetting, MemberChange},
+    store::groups::{Group, Role},
+};
 pub use app_state::{Blob, StateChange};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
+pub use groups::{GroupAnswer, GroupCommand, GroupError, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use media::Attachment;
 pub use view::Viewer;
 
@@ -111,6 +117,8 @@ pub enum Recipient {
     Number(String),
     /// A person or a group.
     Jid(Jid),
+    /// The account's status page, for these people; for everybody the account knows if there are none.
+    Status(Vec<Jid>),
 }
 
 impl Recipient {
@@ -119,6 +127,7 @@ impl Recipient {
         match self {
             Self::Number(digits) => digits.clone(),
             Self::Jid(jid) => jid.bare().to_wire(),
+            Self::Status(_) => Jid::status_broadcast().to_wire(),
         }
     }
 
@@ -134,6 +143,7 @@ impl Recipient {
     pub fn known_as(&self, tx: &Tx<'_>, now: Millis) -> Result<Jid, store::Error> {
         Ok(match self.clone().normalized() {
             Self::Jid(jid) => jid.bare(),
+            Self::Status(_) => Jid::status_broadcast(),
             Self::Number(digits) => match tx.people().number(&digits, now)? {
                 Number::Registered(jid) => jid.bare(),
                 Number::Unknown | Number::NotRegistered => Jid::pn(digits),
@@ -160,6 +170,15 @@ pub enum Body {
         text: String,
         /// Of the page.
         preview: Box<Preview>,
+    },
+    /// A text on a coloured page, of a status.
+    StatusText {
+        /// As given.
+        text: String,
+        /// 0xAARRGGBB.
+        background: Option<u32>,
+        /// As WhatsApp numbers them.
+        font: Option<u8>,
     },
     /// A place.
     Location {
@@ -229,7 +248,7 @@ impl Body {
     /// What it is, in a word.
     fn word(&self) -> &'static str {
         match self {
-            Self::Text(_) | Self::Linked { .. } => "text",
+            Self::Text(_) | Self::Linked { .. } | Self::StatusText { .. } => "text",
             Self::Location { .. } => "location",
             Self::Contacts(_) => "contact",
             Self::Poll { .. } => "poll",
@@ -339,6 +358,8 @@ pub struct Target {
     pub id: String,
     /// Only used if the message is unknown.
     pub from_me: bool,
+    /// Its author, if the message is unknown and of a group.
+    pub participant: Option<Jid>,
 }
 
 /// One message to be sent.
@@ -427,6 +448,9 @@ pub enum SendError {
     /// The key was used with another body.
     #[error("the idempotency key was used with another body")]
     IdempotencyConflict,
+    /// A status for everybody, and there is nobody.
+    #[error("nobody is known whom a status could be for")]
+    NobodyKnown,
     /// WhatsApp answered with this code.
     #[error("WhatsApp refused the message")]
     Refused {

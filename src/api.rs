@@ -15,6 +15,7 @@ mod events;
 mod fields;
 mod finish;
 mod forward;
+mod groups;
 mod health;
 mod instance;
 mod kinds;
@@ -31,6 +32,7 @@ mod reply;
 mod schedule;
 mod send;
 mod server;
+mod statuses;
 
 use std::{
     ops::Deref,
@@ -125,8 +127,9 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/scheduled/{id}", get(schedule::show).delete(schedule::cancel))
         .route("/send-batch", post(batch::send))
         .route("/batches/{id}", get(batch::show).delete(batch::cancel))
-        // Its forms carry files; it bounds both forms of a request itself, above what the framework would let through.
+        // Their forms carry files; they bound both forms of a request themselves, above what the framework would let through.
         .route("/send-media", post(media::send).layer(DefaultBodyLimit::disable()))
+        .route("/send-status", post(statuses::send).layer(DefaultBodyLimit::disable()))
         .route("/messages/{id}/media", get(media::file))
         .route("/messages/search", get(messages::search))
         .route("/messages/{id}", get(messages::one).patch(kinds::edit).delete(kinds::revoke))
@@ -138,6 +141,21 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/contacts/{jid}", get(contacts::one).put(contacts::put).delete(contacts::delete))
         .route("/polls/{id}", get(messages::poll))
         .route("/polls/{id}/vote", post(messages::vote))
+        .route("/groups", get(groups::list).post(groups::create))
+        .route("/groups/join", post(groups::join))
+        .route("/groups/invite/{code}", get(groups::invite_info))
+        .route("/groups/{jid}", get(groups::info).patch(groups::change))
+        .route(
+            "/groups/{jid}/participants",
+            post(groups::participants_add).delete(groups::participants_remove),
+        )
+        .route("/groups/{jid}/admins", post(groups::admins_add).delete(groups::admins_remove))
+        .route("/groups/{jid}/leave", post(groups::leave))
+        .route(
+            "/groups/{jid}/invite",
+            get(groups::invite).delete(groups::revoke_invite).post(groups::revoke_invite),
+        )
+        .route("/groups/{jid}/requests", get(groups::requests).post(groups::decide))
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))

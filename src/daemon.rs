@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{
-        Answer, Batched, ChatState, Command, Link, Recipient, SendBatch, SendError, SendMessage, Sent,
-        Settings, StateChange, Status,
+        Answer, Batched, ChatState, Command, GroupAnswer, GroupCommand, GroupError, Link, Recipient,
+        SendBatch, SendError, SendMessage, Sent, Settings, StateChange, Status,
     },
     net,
     stanza::MediaConn,
@@ -35,6 +35,9 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// For the server to name its media hosts, and for the phone to upload a file again (whatsapp-rust waits as long).
 const MEDIA_WAIT: Duration = Duration::from_secs(30);
+
+/// A change of a group is a few queries in a row; the server answers each within a second, or not at all.
+const GROUP_WAIT: Duration = Duration::from_secs(60);
 
 /// What the driver needs to know.
 #[derive(Clone)]
@@ -172,7 +175,11 @@ impl Handle {
                 }
                 None
                 | Some((
-                    Answer::Done | Answer::MediaHosts(_) | Answer::Reuploaded(_) | Answer::Batch(_),
+                    Answer::Done
+                    | Answer::MediaHosts(_)
+                    | Answer::Reuploaded(_)
+                    | Answer::Batch(_)
+                    | Answer::Group(_),
                     _,
                 )) => {
                     return Err(SendError::Internal);
@@ -211,6 +218,14 @@ impl Handle {
                 }
                 _ => return Err(SendError::Internal),
             }
+        }
+    }
+
+    /// Does something with groups. Nothing of it is kept: what the connection takes along is not done.
+    pub async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
+        match timeout(GROUP_WAIT, self.ask(Command::Group(command))).await {
+            Ok(Some((Answer::Group(answer), _))) => answer,
+            _ => Err(GroupError::Internal),
         }
     }
 

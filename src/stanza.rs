@@ -3,6 +3,7 @@
 
 mod ack;
 mod app_state;
+mod groups;
 mod iq;
 mod media;
 mod message;
@@ -15,6 +16,11 @@ mod usync;
 
 pub use ack::{Ack, Nack};
 pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
+pub use groups::{
+    Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
+    MemberChange, MemberResult, Rank, group_answer, joined, participant_hash, read_groups, read_invite,
+    read_join_requests, read_results,
+};
 pub use iq::{Iq, IqError, IqKind};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
 pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};

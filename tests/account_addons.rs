@@ -164,7 +164,7 @@ fn a_message_reads_with_its_reactions_edits_and_receipts() {
     let id = say(&mut pair, Body::Text("first".into()));
     alice(&mut pair, Sending::Reaction { id: id.clone(), emoji: "👍".into() });
     alice(&mut pair, Sending::Reaction { id: id.clone(), emoji: "🎉".into() });
-    let target = Target { id: id.clone(), from_me: true };
+    let target = Target { id: id.clone(), from_me: true, participant: None };
     say(&mut pair, Body::Reaction { target, emoji: "😀".into() });
     say(&mut pair, Body::Edit { id: id.clone(), text: "second".into() });
     pair.lab.read(ALICE, &id, pair.now).unwrap();

@@ -11,6 +11,7 @@ use std::{
 
 use prost::Message as _;
 
+pub(super) use actions::chat_data;
 pub use write::StateChange;
 pub(super) use write::{Upload, Waiting};
 

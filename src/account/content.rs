@@ -14,7 +14,7 @@ use crate::proto;
 
 pub(super) use addon::{Encrypted, Opened, poll_of, secret};
 pub(super) use build::{Build, Quote, build};
-pub(super) use class::{Class, Kind, class, kind};
+pub(super) use class::{Class, Kind, PLAIN, class, kind};
 pub(super) use context::{Timer, context_of, forward, timed};
 
 /// Wrappers nest; clients stop at about this depth.

@@ -6,7 +6,8 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    Batched, Blob, Error, Link, Recipient, SendBatch, SendError, SendMessage, Sent, StateChange, Status,
+    Batched, Blob, Error, GroupAnswer, GroupCommand, GroupError, Link, Recipient, SendBatch, SendError,
+    SendMessage, Sent, StateChange, Status,
     app_state::Waiting,
     link::{Conn, Outage, Phase, Retry, STOPPED},
 };
@@ -68,6 +69,8 @@ pub enum Command {
         /// Then the account pauses by itself.
         lasting: Option<Duration>,
     },
+    /// Something with groups.
+    Group(GroupCommand),
     /// Where do media go?
     MediaHosts {
         /// What was answered before did not work.
@@ -139,6 +142,8 @@ pub enum Answer {
     MediaHosts(MediaConn),
     /// The phone uploaded a file again: its new direct path. `None`: it has it no more.
     Reuploaded(Option<String>),
+    /// What came of a [`Command::Group`].
+    Group(Result<GroupAnswer, GroupError>),
     /// A send was stored, replayed, or not accepted. [`Effect::Settled`] may follow.
     Send(Result<Sent, SendError>),
     /// A batch was stored, replayed, or not accepted.
@@ -302,6 +307,7 @@ impl Account {
                 turn.effects.push(Effect::Answer(ticket, answer));
                 Ok(())
             }
+            Input::Command(ticket, Command::Group(command)) => self.group_command(ticket, command, turn),
             Input::Command(ticket, Command::MediaHosts { refresh }) => {
                 self.media_hosts(ticket, refresh, turn)
             }

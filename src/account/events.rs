@@ -7,6 +7,7 @@ use super::{
     Attachment, Error, Qr, Status,
     content::{self, media_type, text_of},
     dispatch::{Account, Turn},
+    sender_keys::in_chat,
 };
 use crate::{
     clock::Millis,
@@ -37,6 +38,15 @@ pub(super) struct Reported<'a> {
 }
 
 impl Account {
+    /// What the platform is posted: of statuses nothing (platform-webhooks.md §3.1).
+    fn for_platform(
+        chat: &Chat,
+        path: &'static str,
+        body: impl FnOnce() -> Value,
+    ) -> Option<(&'static str, String)> {
+        (!chat.jid.is_status()).then(|| (path, body().to_string()))
+    }
+
     /// Whether the named message is the account's. The store knows; else the key says, from its sender's point of view.
     fn is_ours(key: &proto::MessageKey, found: Option<&Message>, by_us: bool) -> bool {
         match found {
@@ -83,7 +93,7 @@ impl Account {
             kind: "message.reaction",
             lane: Some(chat.jid.to_wire()),
             data: data.to_string(),
-            platform: Some(("reaction", body.to_string())),
+            platform: Self::for_platform(chat, "reaction", || body),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -118,7 +128,7 @@ impl Account {
             kind,
             lane: Some(chat.jid.to_wire()),
             data: data.to_string(),
-            platform: Some(("incoming", self.incoming(reported, &author).to_string())),
+            platform: Self::for_platform(chat, "incoming", || self.incoming(reported, &author)),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -153,7 +163,7 @@ impl Account {
             kind,
             lane: Some(chat.jid.to_wire()),
             data: Value::Object(data).to_string(),
-            platform: Some(("incoming", body.to_string())),
+            platform: Self::for_platform(chat, "incoming", || body),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -215,11 +225,14 @@ impl Account {
             data.insert("is_group".into(), true.into());
             data.insert("group_jid".into(), chat.jid.to_wire().into());
         }
+        if chat.jid.is_status() {
+            data.insert("is_status".into(), true.into());
+        }
         let event = NewEvent {
             kind: if message.key.from_me { "message.sent" } else { "message.received" },
             lane: Some(chat.jid.to_wire()),
             data: Value::Object(data).to_string(),
-            platform: Some(("incoming", self.incoming(reported, &author).to_string())),
+            platform: Self::for_platform(chat, "incoming", || self.incoming(reported, &author)),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -267,7 +280,7 @@ impl Account {
             kind: "message.status",
             lane: Some(remote),
             data: data.to_string(),
-            platform: Some(("status", body.to_string())),
+            platform: Self::for_platform(&chat, "status", || body),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -403,7 +416,8 @@ pub(super) struct Posted<'a> {
 /// The platform's `incoming` (platform-webhooks.md §3.1).
 pub(super) fn incoming(posted: &Posted<'_>, public_url: &str) -> Value {
     let Posted { chat, author, sender, content, .. } = *posted;
-    let (id, from_me, group) = (&posted.key.wa_id, posted.key.from_me, chat.jid.is_group());
+    let (id, from_me) = (&posted.key.wa_id, posted.key.from_me);
+    let of_many = in_chat(&chat.jid);
     let mut key = Map::new();
     key.insert("remoteJid".into(), chat.jid.to_wire().into());
     key.insert("fromMe".into(), from_me.into());
@@ -411,7 +425,7 @@ pub(super) fn incoming(posted: &Posted<'_>, public_url: &str) -> Value {
     if let Some(alt) = &chat.alt {
         key.insert("remoteJidAlt".into(), alt.to_wire().into());
     }
-    if group {
+    if of_many {
         key.insert("participant".into(), author.to_wire().into());
         if sender != author {
             key.insert("participantAlt".into(), sender.bare().to_wire().into());
@@ -423,8 +437,8 @@ pub(super) fn incoming(posted: &Posted<'_>, public_url: &str) -> Value {
         "messageTimestamp": posted.at.secs(),
         "pushName": posted.push_name,
         "key": key,
-        "participant": group.then(|| author.to_wire()),
-        "isGroup": group,
+        "participant": of_many.then(|| author.to_wire()),
+        "isGroup": chat.jid.is_group(),
     });
     if let (Some(file), Some(members)) = (Attachment::of(content), body.as_object_mut()) {
         let media = json!({

@@ -316,7 +316,14 @@ impl Account {
             let refused = SendError::NotConnected(Status::Offline);
             turn.effects.push(Effect::Answer(ticket, super::Answer::Refused(refused)));
         }
-        for (ticket, _) in conn.lookups.into_values().flatten() {
+        for (query, _) in conn.queries.into_values() {
+            if let Query::GroupWork(work) = query {
+                let refused = super::GroupError::NotConnected(Status::Offline);
+                turn.effects.push(Effect::Answer(work.ticket(), super::Answer::Group(Err(refused))));
+            }
+        }
+        let lookups = conn.lookups.into_values().chain(conn.group_lookups.into_values());
+        for (ticket, _) in lookups.flatten() {
             turn.effects.push(Effect::Answer(ticket, super::Answer::Later(Status::Offline)));
         }
     }
@@ -355,6 +362,7 @@ impl Account {
             conn.asked_devices.clear();
             conn.asked_bundles.clear();
             conn.asked_numbers.clear();
+            conn.asked_groups.clear();
         }
         self.end_chat_states(turn);
         let Some(conn) = &mut self.conn else { return Ok(()) };
@@ -419,6 +427,8 @@ impl Account {
             Query::Devices(users) => self.devices_answered(&users, node, turn),
             Query::Bundles(devices) => self.bundles_answered(&devices, node, turn),
             Query::Number(digits) => self.number_answered(&digits, node, turn),
+            Query::Group(group) => self.group_answered(&group, node, turn),
+            Query::GroupWork(work) => self.group_work_answered(*work, node, turn),
             Query::MediaHosts => {
                 self.media_hosts_answered(node, turn);
                 Ok(())

@@ -35,20 +35,29 @@ impl Account {
             return Ok(Answer::Refused(SendError::UnknownMessage(ids.first().cloned().unwrap_or_default())));
         };
         let mut newest = Millis::default();
+        // In a group each receipt is for one author.
+        let mut by_author: Vec<(Option<Jid>, Vec<String>)> = Vec::new();
         for id in ids {
             let received = turn.tx.messages().find_in_chat(found.id, id)?.filter(|m| !m.key.from_me);
-            let Some(received) = received else {
+            let Some(message) = received else {
                 return Ok(Answer::Refused(SendError::UnknownMessage(id.clone())));
             };
-            newest = newest.max(received.at);
+            newest = newest.max(message.at);
+            match by_author.iter_mut().find(|(author, _)| *author == message.key.participant) {
+                Some((_, ids)) => ids.push(id.clone()),
+                None => by_author.push((message.key.participant, vec![id.clone()])),
+            }
         }
         turn.tx.chats().read_until(found.id, newest)?;
-        for ids in ids.chunks(MAX_READ) {
-            let Some((first, more)) = ids.split_first() else { continue };
-            let mut receipt = Receipt::new(first.clone(), to.clone(), ReceiptKind::Read);
-            receipt.t = Some(turn.now.secs());
-            receipt.more = more.to_vec();
-            turn.send(&receipt.build_to());
+        for (author, ids) in by_author {
+            for ids in ids.chunks(MAX_READ) {
+                let Some((first, more)) = ids.split_first() else { continue };
+                let mut receipt = Receipt::new(first.clone(), to.clone(), ReceiptKind::Read);
+                receipt.t = Some(turn.now.secs());
+                receipt.participant.clone_from(&author);
+                receipt.more = more.to_vec();
+                turn.send(&receipt.build_to());
+            }
         }
         Ok(Answer::Done)
     }
@@ -113,7 +122,12 @@ impl Account {
         }
         let given = chat.to_row();
         let jid = match chat.normalized() {
+            Recipient::Jid(jid) if jid.is_group() => {
+                let inside = !matches!(self.standing(&jid, turn)?, super::groups::Standing::Out);
+                return Ok(if inside { Ok(jid) } else { Err(SendError::NotOnWhatsapp(given)) });
+            }
             Recipient::Jid(jid) => jid,
+            Recipient::Status(_) => return Ok(Err(SendError::NotOnWhatsapp(given))),
             Recipient::Number(digits) => match turn.tx.people().number(&digits, turn.now)? {
                 Number::Registered(jid) => jid,
                 Number::Unknown => Jid::pn(digits),

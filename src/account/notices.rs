@@ -13,6 +13,7 @@ impl Account {
     pub(super) fn notification(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
         match Notification::parse(node) {
             Ok(_) if node.text("type") == Some("mediaretry") => self.reuploaded(node, turn)?,
+            _ if node.text("type") == Some("w:gp2") => self.group_noticed(node, turn)?,
             Ok(notification) => self.noticed(&notification, turn)?,
             Err(error) => tracing::warn!(%error, "notification"),
         }
@@ -31,6 +32,7 @@ impl Account {
             NotificationKind::IdentityChanged => {
                 let phone = turn.tx.people().signal_address(&from.bare())?;
                 turn.tx.signal().forget(&phone)?;
+                turn.tx.sender_keys().forget_device(&from.bare())?;
                 Ok(turn.tx.people().forget_devices(from)?)
             }
             NotificationKind::Devices(change) => {

@@ -12,6 +12,7 @@ use super::{
     events::Reported,
     receive::fresh_uuid,
     send::message_id,
+    sender_keys::in_chat,
 };
 use crate::{
     clock::Millis,
@@ -110,7 +111,7 @@ impl Account {
         let Some(chat) = turn.tx.messages().find_chat(&with)? else { return Ok(()) };
         let from_me = key.from_me.unwrap_or(false);
         let participant = key.participant.or(info.participant).and_then(|jid| jid.parse::<Jid>().ok());
-        let participant = if chat.jid.is_group() { participant } else { None };
+        let participant = participant.filter(|_| in_chat(&chat.jid));
         let Some(key) = turn.tx.queue().pending_key(chat.id, &id, from_me, participant.as_ref())? else {
             return Ok(());
         };

@@ -4,6 +4,7 @@ use super::{
     Error, content,
     dispatch::{Account, Effect, Turn},
     send::PendingResend,
+    sender_keys::{in_chat, with_distribution},
 };
 use crate::{
     crypto::signal::{Local, PreKeyBundle},
@@ -131,14 +132,17 @@ impl Account {
         node: &Node,
         turn: &mut Turn<'_>,
     ) -> Result<RetryAnswer, Error> {
-        let (Some(device), Some(retry)) = (&receipt.peer, &receipt.retry) else {
+        let (Some(from), Some(retry)) = (&receipt.peer, &receipt.retry) else {
             return Ok(RetryAnswer::Nothing);
         };
+        let in_chat = in_chat(from);
+        let device = receipt.participant.as_ref().filter(|_| in_chat).unwrap_or(from);
         if retry.count > MAX_RETRY_COUNT || !device.is_user() {
             return Ok(RetryAnswer::Nothing);
         }
         // An own device asks for its copy of what went to `recipient`.
         let chat = match (&receipt.recipient, self.is_own(device)) {
+            _ if in_chat => from.clone(),
             (Some(recipient), true) => recipient.clone(),
             _ => device.bare(),
         };
@@ -147,6 +151,13 @@ impl Account {
         let Some(message) = found.filter(|message| message.key.from_me) else {
             return Ok(RetryAnswer::Nothing);
         };
+        if in_chat && !self.may_have_again(from, &receipt.id, message.at, device, turn)? {
+            if from.is_group() && self.ask_before_refusing(from, node, turn)? {
+                return Ok(RetryAnswer::UnderWay);
+            }
+            tracing::warn!(%device, "somebody who is not to read it asks for a message again");
+            return Ok(RetryAnswer::Nothing);
+        }
         let address = turn.tx.people().signal_address(device)?;
         match turn.tx.queue().resent(message.id, &address, retry.count)? {
             None => {}
@@ -162,7 +173,13 @@ impl Account {
             tracing::warn!("too many retries wait for their bundles");
             return Ok(RetryAnswer::UnderWay);
         }
-        let plaintext = if self.is_own(device) {
+        let plaintext = if in_chat {
+            // The next message tells the device our key once more, should this one be lost, too.
+            turn.tx.sender_keys().forget_told(from, device)?;
+            let keys = turn.tx.sender_keys().own(from)?;
+            let told = keys.and_then(|keys| with_distribution(&message.content, from, &keys));
+            told.unwrap_or_else(|| message.content.clone())
+        } else if self.is_own(device) {
             device_sent(&message.content, chat.alt.as_ref().unwrap_or(&chat.jid))
         } else {
             message.content.clone()
@@ -171,6 +188,8 @@ impl Account {
             id: receipt.id.clone(),
             message: message.id,
             device: device.clone(),
+            chat: in_chat.then(|| from.clone()),
+            mode: from.is_group().then(|| if device.is_lid() { "lid" } else { "pn" }),
             address: address.clone(),
             recipient: receipt.recipient.clone(),
             count: retry.count,
@@ -202,6 +221,35 @@ impl Account {
         }
         // The device started over, or the session does not work: begin a new one from a fresh bundle.
         Ok(RetryAnswer::AfterBundle(resend))
+    }
+
+    /// Somebody who is not known to be in a group asks for a message of it. `true`: the server is asked first, since what is
+    /// known is old; [`Self::reconsider`] follows.
+    fn ask_before_refusing(&mut self, group: &Jid, node: &Node, turn: &mut Turn<'_>) -> Result<bool, Error> {
+        if self.fresh_group(group, turn)?.is_some() || self.is_foreign(group) {
+            return Ok(false);
+        }
+        let Some(conn) = &mut self.conn else { return Ok(false) };
+        if conn.doubtful_retries.len() >= MAX_WAITING {
+            return Ok(false);
+        }
+        conn.doubtful_retries.push((group.clone(), node.clone()));
+        self.ask_group(group, turn);
+        Ok(true)
+    }
+
+    /// The group was looked at: now it is known who may ask.
+    pub(super) fn reconsider(&mut self, group: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        let waiting: Vec<Node> =
+            conn.doubtful_retries.extract_if(.., |(other, _)| other == group).map(|(_, node)| node).collect();
+        for node in waiting {
+            match Receipt::parse_from(&node) {
+                Ok(receipt) => self.retry_asked(&receipt, &node, turn)?,
+                Err(_) => self.ack(&node, turn),
+            }
+        }
+        Ok(())
     }
 
     /// Own devices' addresses never carry a number where the hidden identity is known.

@@ -9,6 +9,7 @@ use super::{
     content::{self, Unwrapped},
     dispatch::{Account, Turn},
     events::Reported,
+    sender_keys::in_chat,
 };
 use crate::{
     clock::Millis,
@@ -17,7 +18,7 @@ use crate::{
         signal::{Local, OurPreKeys, PreKeyMessage, SignalError},
     },
     proto,
-    stanza::{Ack, Enc, EncKind, Incoming, Nack, Receipt, ReceiptKind, Retry, RetryKeys},
+    stanza::{Enc, EncKind, Incoming, Nack, Receipt, ReceiptKind, Retry, RetryKeys},
     store::messages::{Chat, MessageKey, NewMessage, Progress},
     wire::{Jid, Node, Server},
 };
@@ -38,6 +39,8 @@ struct Source {
 enum Opened {
     /// A serialized `waE2E.Message`.
     Message(Vec<u8>),
+    /// Nothing but the key to what its sender writes to all.
+    KeyOnly,
     /// Decrypted before.
     Duplicate,
     /// Decrypted, but what came out is no message.
@@ -69,12 +72,14 @@ impl Account {
         if let (Some(recipient), Some(alt)) = (&incoming.recipient, &incoming.recipient_alt) {
             turn.tx.people().learn(recipient, alt)?;
         }
-        if incoming.from.is_status() || incoming.from.server() == Server::Newsletter {
+        if incoming.from.server() == Server::Newsletter {
             self.ack(node, turn);
             return Ok(());
         }
         let Some(source) = self.source(&incoming, turn)? else {
-            turn.effects_ack(self.ack_of(node).map(|ack| ack.refusing(Nack::ParsingError)));
+            if let Some(ack) = self.ack_of(node) {
+                turn.send(&ack.refusing(Nack::ParsingError).build_to());
+            }
             return Ok(());
         };
         self.learn_names(&incoming, &source, turn)?;
@@ -82,11 +87,15 @@ impl Account {
             chat: source.chat.id,
             wa_id: incoming.id.clone(),
             from_me: source.from_me,
-            participant: source.chat.jid.is_group().then(|| source.sender.bare()),
+            participant: in_chat(&source.chat.jid).then(|| source.sender.bare()),
         };
         if turn.tx.messages().find(&key)?.is_some() {
-            // Sent again by somebody whom another way of getting it has overtaken: it may open a new session.
-            if incoming.encs.iter().any(|enc| enc.count.is_some()) {
+            // Sent again by somebody whom another way of getting it has overtaken: it may open a new session. And what
+            // is told everybody again comes with the key to the next ones.
+            let resent = incoming.encs.iter().any(|enc| enc.count.is_some());
+            let keys =
+                in_chat(&incoming.from) && incoming.encs.iter().any(|enc| enc.kind != EncKind::SenderKey);
+            if resent || keys {
                 self.open(&incoming, &source, turn)?;
             }
             self.confirm(&incoming, &source, turn);
@@ -94,13 +103,13 @@ impl Account {
         }
         match self.open(&incoming, &source, turn)? {
             Opened::Message(bytes) => self.opened_message(&bytes, &incoming, &source, key, node, turn),
-            Opened::Duplicate => {
+            Opened::KeyOnly | Opened::Duplicate => {
                 self.confirm(&incoming, &source, turn);
                 Ok(())
             }
             Opened::Garbage => {
                 self.undecryptable(&key, &incoming, &source, "invalid_message", turn)?;
-                turn.effects_ack(self.ack_of(node).map(|ack| ack.refusing(Nack::InvalidProtobuf)));
+                self.refuse_garbage(node, turn);
                 Ok(())
             }
             Opened::Nothing(reason) => {
@@ -155,29 +164,40 @@ impl Account {
             None => Opened::Nothing("unsupported_encryption"),
         };
         let address = turn.tx.people().signal_address(&source.sender)?;
-        for enc in &incoming.encs {
-            if matches!(enc.kind, EncKind::SenderKey) {
-                outcome = Opened::Nothing("unsupported_sender_key");
-                continue;
-            }
+        let common = |enc: &&Enc| enc.kind == EncKind::SenderKey;
+        let pairwise = incoming.encs.iter().filter(|enc| !common(enc));
+        let mut found = None;
+        for enc in pairwise.chain(incoming.encs.iter().filter(common)) {
             if let EncKind::Other(_) = enc.kind {
                 continue;
             }
-            match self.decrypt(enc, &address, turn)? {
+            let opened = if enc.kind == EncKind::SenderKey {
+                self.open_common(enc, &incoming.from, &address, turn)?
+            } else {
+                self.decrypt(enc, &address, turn)?
+            };
+            match opened {
                 Ok(padded) => match padding::unpad(&padded) {
                     Some(message) if proto::Message::decode(message).is_ok() => {
+                        if enc.kind != EncKind::SenderKey {
+                            self.learn_sender_key(message, incoming, &address, turn)?;
+                        }
                         // A group stanza's pairwise part holds a key only; its content is in the other.
-                        if !incoming.from.is_group() || content::has_content(message) {
-                            return Ok(Opened::Message(message.to_vec()));
+                        if !in_chat(&incoming.from) || content::has_content(message) {
+                            found = Some(message.to_vec());
+                        } else if !matches!(outcome, Opened::Failed(_)) {
+                            outcome = Opened::KeyOnly;
                         }
                     }
                     _ => outcome = Opened::Garbage,
                 },
+                // What said why says it better than what could only follow.
+                Err(SignalError::NoSenderKey) if matches!(outcome, Opened::Failed(_)) => {}
                 Err(SignalError::Duplicate) => outcome = Opened::Duplicate,
                 Err(error) => outcome = Opened::Failed(error),
             }
         }
-        Ok(outcome)
+        Ok(found.map_or(outcome, Opened::Message))
     }
 
     fn decrypt(
@@ -230,7 +250,7 @@ impl Account {
     ) -> Result<(), Error> {
         let Some(Unwrapped { content, device_sent }) = content::unwrap(bytes) else {
             self.undecryptable(&key, incoming, source, "invalid_message", turn)?;
-            turn.effects_ack(self.ack_of(node).map(|ack| ack.refusing(Nack::InvalidProtobuf)));
+            self.refuse_garbage(node, turn);
             return Ok(());
         };
         if device_sent && !source.from_me {
@@ -277,6 +297,13 @@ impl Account {
         file(row, &message.content, turn)?;
         self.learn_timer(&message.content, chat, sender, message.at, turn)?;
         self.report(reported, turn)
+    }
+
+    /// Decrypted, and still no message. A refused status would block the queue behind it.
+    fn refuse_garbage(&self, node: &Node, turn: &mut Turn<'_>) {
+        let Some(ack) = self.ack_of(node) else { return };
+        let ack = if ack.peer.is_status() { ack } else { ack.refusing(Nack::InvalidProtobuf) };
+        turn.send(&ack.build_to());
     }
 
     /// What the phone tells its companions: keys and history. `true` if the message was that and nothing else.
@@ -444,18 +471,11 @@ pub(super) fn file(row: i64, content: &[u8], turn: &Turn<'_>) -> Result<(), Erro
     Ok(())
 }
 
-impl Turn<'_> {
-    fn effects_ack(&mut self, ack: Option<Ack>) {
-        if let Some(ack) = ack {
-            self.send(&ack.build_to());
-        }
-    }
-}
-
 /// Why, in words for the consumer.
 fn reason(error: &SignalError) -> &'static str {
     match error {
         SignalError::NoSession => "no_session",
+        SignalError::NoSenderKey => "no_sender_key",
         SignalError::Duplicate => "duplicate",
         SignalError::BadMac => "bad_mac",
         SignalError::FutureMessage => "future_message",

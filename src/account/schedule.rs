@@ -46,6 +46,9 @@ impl Account {
         let row = recipient.to_row();
         let new = NewScheduled { wa_id: &id, recipient: &row, content, due, batch, kind };
         turn.tx.schedule().push(&new, turn.now)?;
+        if let Recipient::Status(people) = recipient {
+            turn.tx.groups().set_audience(&id, people)?;
+        }
         if let Some(key) = &command.idempotency {
             turn.tx.idempotency().bind(key, &id, true, turn.now)?;
         }
@@ -126,6 +129,7 @@ impl Account {
     fn hand_over(&self, due: &Due, turn: &mut Turn<'_>) -> Result<(), Error> {
         let with = match Recipient::from_row(&due.recipient) {
             Recipient::Jid(jid) => Some(jid),
+            Recipient::Status(_) => Some(Jid::status_broadcast()),
             Recipient::Number(_) => None,
         };
         // The chat's timer is that of the day it is sent.

@@ -2,6 +2,7 @@
 //! devices and sessions, encrypts, and writes. Per chat in order; nothing waits for an acknowledgement but the row.
 
 mod accept;
+mod chat;
 mod resolve;
 
 use std::collections::{BTreeSet, HashSet};
@@ -17,6 +18,7 @@ use super::{
     events::Reported,
     link::{Conn, Phase, Query},
     receive::{file, fresh_uuid},
+    sender_keys::in_chat,
 };
 use crate::{
     crypto::{
@@ -42,6 +44,10 @@ pub(super) struct PendingResend {
     pub(super) id: String,
     pub(super) message: i64,
     pub(super) device: Jid,
+    /// The group, or status@broadcast, that the message is of.
+    pub(super) chat: Option<Jid>,
+    /// How that group addresses its members.
+    pub(super) mode: Option<&'static str>,
     pub(super) address: Jid,
     pub(super) recipient: Option<Jid>,
     pub(super) count: u8,
@@ -57,6 +63,7 @@ pub(super) struct PendingResend {
 struct Missing {
     devices: BTreeSet<Jid>,
     bundles: BTreeSet<Jid>,
+    groups: BTreeSet<Jid>,
 }
 
 impl Account {
@@ -125,7 +132,9 @@ impl Account {
             return self.advance_peer(&row, missing, turn);
         }
         let to = match Recipient::from_row(&row.recipient) {
+            Recipient::Jid(jid) if in_chat(&jid) => return self.advance_chat(&row, &jid, missing, turn),
             Recipient::Jid(jid) => jid,
+            Recipient::Status(_) => Jid::status_broadcast(),
             Recipient::Number(digits) => match self.resolve_row(&digits, &mut row, turn)? {
                 Resolved::Jid(jid) => jid,
                 Resolved::Waiting => return Ok(false),
@@ -274,7 +283,14 @@ impl Account {
         if let Some(conn) = &mut self.conn {
             conn.in_flight.retain(|(id, _)| *id != ack.id);
         }
-        if ack.phash.is_some() {
+        if let Some(phash) = ack.phash.as_ref().filter(|_| ack.peer.is_group()) {
+            let conn = self.conn.as_mut();
+            // The same contradiction again would be answered with the same look.
+            let news = conn.and_then(|conn| conn.doubted.insert(ack.peer.clone(), phash.clone()));
+            if news.as_ref() != Some(phash) {
+                self.doubt_group(&ack.peer, turn)?;
+            }
+        } else if ack.phash.is_some() {
             // The server saw other devices than we did: look again before the next send.
             turn.tx.people().forget_devices(&ack.peer)?;
             if let Some(own) = self.own_address() {
@@ -283,6 +299,7 @@ impl Account {
         }
         let Some(row) = turn.tx.queue().find(&ack.id)? else { return self.resend_acked(&ack, turn) };
         match ack.error {
+            Some(code) if in_chat(&ack.peer) && self.chat_refused(&row, &ack.peer, code, turn)? => Ok(()),
             Some(code) => self.give_up(&row, code, turn),
             None => self.finish(&row, Ok(()), turn),
         }
@@ -291,7 +308,10 @@ impl Account {
     /// What acknowledges no send is about a resend to one device.
     fn resend_acked(&mut self, ack: &Ack, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Some(message) = turn.tx.messages().find_own(&ack.id)? else { return Ok(()) };
-        let device = turn.tx.people().signal_address(&ack.peer)?;
+        // In a group the ack need not say for whom it was.
+        let device = if in_chat(&ack.peer) { ack.participant.as_ref() } else { Some(&ack.peer) };
+        let Some(device) = device else { return Ok(turn.tx.queue().oldest_resend_taken(message.id)?) };
+        let device = turn.tx.people().signal_address(device)?;
         Ok(turn.tx.queue().resend_taken(message.id, &device)?)
     }
 
@@ -349,7 +369,10 @@ impl Account {
         let class = resend.class;
         let mut enc = enc(ciphertext, class);
         enc.count = Some(resend.count);
-        let mut stanza = Outgoing::text(resend.id, resend.device);
+        let in_chat = resend.chat.is_some();
+        let mut stanza = Outgoing::text(resend.id, resend.chat.unwrap_or_else(|| resend.device.clone()));
+        stanza.participant = Some(resend.device).filter(|_| in_chat);
+        stanza.addressing_mode = resend.mode.map(str::to_owned);
         stanza.kind = class.kind.to_owned();
         stanza.edit = class.edit.map(str::to_owned);
         stanza.extras.extend(meta(class));
@@ -382,6 +405,9 @@ impl Account {
 
     /// Asks once for what several sends may be waiting for.
     fn ask_for(&mut self, missing: Missing, turn: &mut Turn<'_>) {
+        for group in missing.groups {
+            self.ask_group(&group, turn);
+        }
         let Some(conn) = &mut self.conn else { return };
         let people: Vec<Jid> =
             missing.devices.into_iter().filter(|jid| conn.asked_devices.insert(jid.clone())).collect();

@@ -2,10 +2,10 @@
 //! context of an ordinary one.
 
 use prost::Message as _;
-use serde_json::json;
 
 use super::{
     Error,
+    app_state::chat_data,
     content::{self, Timer},
     dispatch::{Account, Turn},
 };
@@ -45,15 +45,13 @@ impl Account {
             return Ok(());
         }
         let author = self.number_first(sender, turn)?;
-        let data = json!({
-            "chat": chat.jid.to_wire(),
-            "ephemeral_seconds": said.seconds,
-            "previous_ephemeral_seconds": known.seconds,
-            "from_me": self.is_own(sender),
-            "sender_number": author.user(),
-            "timestamp": at.rfc3339_offset(),
-            "conversation_id": chat.id,
-        });
+        let mut data = chat_data(chat, turn);
+        if let Some(members) = data.as_object_mut() {
+            members.insert("ephemeral_seconds".into(), said.seconds.into());
+            members.insert("previous_ephemeral_seconds".into(), known.seconds.into());
+            members.insert("from_me".into(), self.is_own(sender).into());
+            members.insert("sender_number".into(), author.user().into());
+        }
         let event = NewEvent {
             kind: "chat.updated",
             lane: Some(chat.jid.to_wire()),

@@ -13,6 +13,10 @@ use crate::{
     store,
 };
 
+/// A status for everybody, and there is nobody.
+const NOBODY_KNOWN: &str =
+    "The recipients field is required: no chat and no contact is known whom the status could be for.";
+
 /// Why a request was not done.
 #[derive(Debug, PartialEq)]
 pub(super) enum ApiError {
@@ -58,6 +62,9 @@ pub(super) enum ApiError {
         detected: String,
     },
     SendTimeout,
+    GroupNotFound,
+    /// WhatsApp's code for all of it, or each person's.
+    GroupRefused(Option<u16>, Value),
     FileNotFound,
     FileGone,
     SendFailed {
@@ -190,6 +197,21 @@ impl ApiError {
                 "Fetching and uploading the file took too long.",
                 none(),
             ),
+            Self::GroupNotFound => (
+                StatusCode::NOT_FOUND,
+                "GROUP_NOT_FOUND",
+                "There is no such group, or the account is not in it.",
+                none(),
+            ),
+            Self::GroupRefused(code, participants) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "GROUP_OPERATION_FAILED",
+                "WhatsApp refused.",
+                match code {
+                    Some(code) => json!({ "whatsapp_code": code }),
+                    None => json!({ "participants": participants }),
+                },
+            ),
             Self::FileNotFound => {
                 (StatusCode::NOT_FOUND, "MESSAGE_NOT_FOUND", "There is no message with such a file.", none())
             }
@@ -250,6 +272,11 @@ impl From<SendError> for ApiError {
             SendError::NotForwardable(why) => Self::NotForwardable(why),
             SendError::UnknownChat(chat) => Self::ChatNotFound(chat),
             SendError::NotOnWhatsapp(recipient) => Self::NotOnWhatsapp(recipient),
+            SendError::NobodyKnown => {
+                let mut faults = Faults::default();
+                faults.add("recipients", NOBODY_KNOWN);
+                Self::Validation(faults)
+            }
             SendError::IdempotencyConflict => Self::IdempotencyConflict,
             SendError::Refused { code, replayed, .. } => Self::SendFailed { code, replayed },
             SendError::Internal => Self::Internal,

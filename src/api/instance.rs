@@ -5,7 +5,10 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use crate::{
-    account::{Batched, Link, SendBatch, SendError, SendMessage, Sent, StateChange},
+    account::{
+        Batched, GroupAnswer, GroupCommand, GroupError, Link, SendBatch, SendError, SendMessage, Sent,
+        StateChange,
+    },
     daemon::{
         Shown,
         media::{Desk, FileError, Scratch, SendMedia, Stored},
@@ -29,6 +32,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn show(&self, what: Shown) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Changes something of app state; waits for WhatsApp's word as a send does.
     fn change(&self, change: StateChange) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Does something with groups, now or not at all.
+    fn group(&self, command: GroupCommand) -> impl Future<Output = Result<GroupAnswer, GroupError>> + Send;
     /// Stores, sends, and waits as the contract says.
     fn send_message(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
     /// The same with a preview of the first link in the text, if it can be had.
@@ -68,6 +73,10 @@ impl Instance for Desk {
 
     async fn change(&self, change: StateChange) -> Result<(), SendError> {
         self.handle().change(change).await
+    }
+
+    async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
+        self.handle().group(command).await
     }
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {

@@ -18,7 +18,10 @@ use super::{
     recipient,
     send::{self, Common, TO},
 };
-use crate::account::{Body, Card, Recipient, Target};
+use crate::{
+    account::{Body, Card, Recipient, Target},
+    wire::Jid,
+};
 
 /// Longest names and addresses of places and cards, in characters.
 const NAME_MAX: usize = 255;
@@ -51,7 +54,22 @@ pub(super) fn read_reaction(members: &Map<String, Value>, faults: &mut Faults) -
     let id = required(members, &["messageId", "message_id"], faults);
     let emoji = emoji(members, faults);
     let from_me = fields::switch(members, "fromMe", faults).unwrap_or(false);
-    Some(Body::Reaction { target: Target { id: id?, from_me }, emoji: emoji? })
+    let participant = participant(members, faults);
+    Some(Body::Reaction { target: Target { id: id?, from_me, participant }, emoji: emoji? })
+}
+
+/// Who wrote an unknown message of a group.
+fn participant(members: &Map<String, Value>, faults: &mut Faults) -> Option<Jid> {
+    let value = fields::first(members, &["participant"])?;
+    match recipient::read(value) {
+        Some(Ok(Recipient::Number(digits))) => Some(Jid::pn(digits)),
+        Some(Ok(Recipient::Jid(jid))) if jid.is_user() => Some(jid),
+        None => None,
+        _ => {
+            faults.add("participant", "The participant field must be the phone number or id of a person.");
+            None
+        }
+    }
 }
 
 /// One grapheme cluster that is not plain ASCII; `""` takes the reaction back. Missing is a fault, empty is not.

@@ -44,9 +44,35 @@ const MEDIA_AHEAD_MAX: Duration = Duration::from_hours(20 * 24);
 const AHEAD: usize = 4;
 
 /// A request in either form, as far as they are alike.
-struct Form {
-    object: Object,
-    file: Option<Received>,
+pub(super) struct Form {
+    pub(super) object: Object,
+    pub(super) file: Option<Received>,
+}
+
+/// Where a file may come from, beside a form.
+pub(super) const SOURCES: [&str; 3] = ["media_url", "url", "media_base64"];
+
+/// The request in whichever of the two forms it came.
+pub(super) async fn form<I: Instance>(
+    app: &App<I>,
+    headers: &HeaderMap,
+    request: Request,
+) -> Result<Form, ApiError> {
+    let is_form = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("multipart/form-data"));
+    if !is_form {
+        return Ok(Form { object: Object::from_request(request, &()).await?, file: None });
+    }
+    timeout(PATIENCE, read_form(app, request))
+        .await
+        .unwrap_or(Err(ApiError::InvalidRequest("The request body did not arrive in time.")))
+}
+
+/// What stands beside a file.
+pub(super) fn caption(members: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
+    limited(members, &["caption"], CAPTION_MAX, faults)
 }
 
 /// `POST /send-media`.
@@ -56,22 +82,12 @@ pub(super) async fn send<I: Instance>(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let is_form = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("multipart/form-data"));
-    let mut form = if is_form {
-        timeout(PATIENCE, read_form(&app, request))
-            .await
-            .unwrap_or(Err(ApiError::InvalidRequest("The request body did not arrive in time.")))?
-    } else {
-        Form { object: Object::from_request(request, &()).await?, file: None }
-    };
+    let mut form = form(&app, &headers, request).await?;
     let mut faults = Faults::default();
     let common = Common::read(&caller, &headers, &form.object, &RECIPIENT, &mut faults);
     let members = &form.object.members;
     let (media_type, sticker) = kind(members, &mut faults);
-    let caption = limited(members, &["caption"], CAPTION_MAX, &mut faults);
+    let caption = caption(members, &mut faults);
     let file_name = limited(members, &["filename"], NAME_MAX, &mut faults);
     let voice = fields::switch(members, "ptt", &mut faults);
     let gif = fields::switch(members, "gif", &mut faults).unwrap_or(false);
@@ -116,7 +132,7 @@ fn kind(members: &Map<String, Value>, faults: &mut Faults) -> (Option<MediaType>
 }
 
 /// The file of the form, else `media_base64`, else `media_url`.
-fn source<I: Instance>(
+pub(super) fn source<I: Instance>(
     app: &App<I>,
     members: &Map<String, Value>,
     file: Option<Received>,

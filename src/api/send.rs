@@ -136,6 +136,24 @@ impl Common {
         })
     }
 
+    /// The same for a status: it names its people elsewhere, and quotes and mentions nobody.
+    pub(super) fn for_status(
+        caller: &Caller<ToSend>,
+        headers: &HeaderMap,
+        body: &Object,
+        recipient: Recipient,
+        faults: &mut Faults,
+    ) -> Self {
+        Self {
+            recipient,
+            reply_to: None,
+            mentions: Vec::new(),
+            idempotency: idempotency(caller.token, headers, body, faults),
+            respond_async: prefers_async(headers),
+            send_at: send_at(&body.members, caller.now, faults),
+        }
+    }
+
     /// When it is to leave, if not now.
     pub(super) fn send_at(&self) -> Option<Millis> {
         self.send_at

@@ -7,11 +7,13 @@
 //! | `state` | one session: both chains, the ratchet step, keys kept for late messages |
 //! | `session` | all sessions with one device: which of them decrypts, what is archived |
 //! | `stored` | a [`Session`] as bytes |
+//! | `group` | sender keys: one ratchet a device and group, its distribution, its messages |
 //!
 //! Identity keys are trusted as they come: whoever holds the store compares [`PreKeyMessage::identity`] and
 //! [`Session::remote_identity`] with what it knows.
 
 mod envelope;
+mod group;
 mod kdf;
 mod session;
 mod state;
@@ -19,6 +21,7 @@ mod stored;
 
 use std::fmt;
 
+pub use group::{SenderKeys, is_sender_key_message};
 pub use session::Session;
 
 use super::{BadSignature, InvalidKey, KeyPair, PublicKey};
@@ -100,6 +103,8 @@ pub struct Opened {
 pub enum SignalError {
     #[error("no session")]
     NoSession,
+    #[error("no sender key")]
+    NoSenderKey,
     #[error("already decrypted, or older than what is kept")]
     Duplicate,
     #[error("message authentication failed")]
@@ -124,7 +129,7 @@ impl SignalError {
     pub fn retry_code(&self) -> u8 {
         match self {
             Self::Duplicate => 0,
-            Self::NoSession => 1,
+            Self::NoSession | Self::NoSenderKey => 1,
             Self::InvalidKey => 2,
             Self::UnknownPreKey => 3,
             Self::Malformed => 4,
@@ -142,7 +147,7 @@ impl SignalError {
             Self::Duplicate => 4,
             Self::BadMac => 3,
             Self::FutureMessage => 2,
-            Self::NoSession => 0,
+            Self::NoSession | Self::NoSenderKey => 0,
             _ => 1,
         };
         rank(self) > rank(other)

@@ -11,13 +11,17 @@ use tokio::{
 
 use super::{
     core::{
-        AppStateView, FaultView, LogLine, MessageView, OperateError, Operation, PhoneChange, PhoneView,
-        ReceiptView, Sending, StatsView, World,
+        AppStateView, FaultView, GroupView, LogLine, MessageView, Namespace, OperateError, Operation,
+        PhoneChange, PhoneView, ReceiptView, Sending, StatsView, World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
 };
-use crate::{crypto::app_state::Collection, stanza::ReceiptKind};
+use crate::{
+    crypto::app_state::Collection,
+    stanza::{MemberChange, ReceiptKind},
+    wire::Jid,
+};
 
 /// Long polls end here at the latest.
 const MAX_WAIT: Duration = Duration::from_secs(300);
@@ -40,6 +44,7 @@ impl From<OperateError> for AdminError {
             | OperateError::NoSuchDevice
             | OperateError::NoSuchMessage
             | OperateError::NoSuchRecipient
+            | OperateError::NoSuchGroup
             | OperateError::NoSocket => 404,
             OperateError::Expired | OperateError::Conflict(_) => 409,
         };
@@ -257,6 +262,41 @@ impl Admin {
         self.shared.blobs.keep(writer).await.map_err(failed)?;
         self.shared.input(|world, _| world.publish_snapshot(phone, collection, reference));
         Ok(())
+    }
+
+    /// A phone makes a group of people by number or JID, in which members go by LID or by number.
+    pub fn create_group(
+        &self,
+        owner: &str,
+        subject: &str,
+        people: &[String],
+        by_lid: bool,
+    ) -> Reply<GroupView> {
+        let namespace = if by_lid { Namespace::Lid } else { Namespace::Pn };
+        self.shared.input(|world, now| {
+            let jid = world.create_group(owner, subject, people, namespace, now)?;
+            Ok(world.group_view(&jid)?)
+        })
+    }
+
+    /// A group and its members.
+    pub fn group(&self, jid: &str) -> Reply<GroupView> {
+        let jid = Self::group_jid(jid)?;
+        self.shared.read(|world| Ok(world.group_view(&jid)?))
+    }
+
+    /// Members of a group come, go, rise or fall, by whoever manages it.
+    pub fn change_members(&self, jid: &str, change: MemberChange, people: &[String]) -> Reply<GroupView> {
+        let jid = Self::group_jid(jid)?;
+        self.shared.input(|world, now| {
+            world.operate_group(&jid, change, people, now)?;
+            Ok(world.group_view(&jid)?)
+        })
+    }
+
+    fn group_jid(text: &str) -> Reply<Jid> {
+        let jid = text.parse::<Jid>().ok().filter(Jid::is_group);
+        jid.ok_or(AdminError { status: 404, message: "no such group".into() })
     }
 
     /// Does something to a companion's connection.

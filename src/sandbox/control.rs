@@ -21,7 +21,7 @@ use super::{
     shared::Shared,
     socket,
 };
-use crate::wire::frame;
+use crate::{stanza::MemberChange, wire::frame};
 
 /// Bodies of the control API; a `raw` message may be large.
 const MAX_BODY: usize = 32 << 20;
@@ -68,6 +68,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))
+        .route("/admin/groups", post(create_group))
+        .route("/admin/groups/{jid}", get(group))
+        .route("/admin/groups/{jid}/participants", post(change_members))
         .route("/admin/devices/{jid}/{command}", post(device))
         .route("/admin/faults", get(faults).put(set_faults).delete(clear_faults))
         .route("/admin/stats", get(stats))
@@ -130,6 +133,17 @@ impl Body {
         let seconds = self.0.get("seconds").and_then(Value::as_f64);
         let time = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
         time.filter(|t| *t <= Duration::from_secs(86_400)).ok_or_else(|| bad("seconds: 0 to 86400"))
+    }
+
+    fn texts(&self, key: &str) -> Reply<Vec<String>> {
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let all = self.0.get(key).and_then(Value::as_array);
+        all.and_then(|all| all.iter().map(text).collect())
+            .ok_or_else(|| bad(format!("{key}: a list of texts")))
     }
 
     fn flag(&self, key: &str) -> Reply<bool> {
@@ -257,6 +271,30 @@ async fn presence(State(app): State<App>, Path(number): Path<String>, body: Body
 
 async fn online(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
     app.admin.online(&number, body.flag("online")?).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn create_group(State(app): State<App>, body: Body) -> Reply<(StatusCode, Json<Value>)> {
+    let by_lid = match body.text("addressing_mode")?.as_deref() {
+        None | Some("lid") => true,
+        Some("pn") => false,
+        Some(_) => return Err(bad("addressing_mode: lid or pn")),
+    };
+    let (owner, subject) = (body.required("owner")?, body.required("subject")?);
+    let group = app.admin.create_group(&owner, &subject, &body.texts("participants")?, by_lid)?;
+    Ok((StatusCode::CREATED, Json(json!(group))))
+}
+
+async fn group(State(app): State<App>, Path(jid): Path<String>) -> Reply<Json<Value>> {
+    app.admin.group(&jid).map(|group| Json(json!(group)))
+}
+
+/// One kind of change a call.
+async fn change_members(State(app): State<App>, Path(jid): Path<String>, body: Body) -> Reply<Json<Value>> {
+    let named: Vec<MemberChange> =
+        MemberChange::ALL.into_iter().filter(|change| body.0.contains_key(change.as_str())).collect();
+    let [change] = named[..] else { return Err(bad("one of add, remove, promote, demote")) };
+    let group = app.admin.change_members(&jid, change, &body.texts(change.as_str())?)?;
+    Ok(Json(json!(group)))
 }
 
 async fn device(

@@ -10,6 +10,7 @@ mod app_state;
 mod changes;
 mod compose;
 mod faults;
+mod groups;
 mod iq;
 mod journal;
 mod link;
@@ -18,6 +19,7 @@ mod messages;
 mod operate;
 mod peer;
 mod phone;
+mod phone_groups;
 mod phone_life;
 mod queue;
 mod receipts;
@@ -40,6 +42,7 @@ pub use changes::{AppStateView, PhoneChange};
 pub(crate) use compose::Uploaded;
 pub use compose::{FileKind, Sending};
 pub(crate) use faults::Faults;
+pub use groups::{GroupView, ParticipantView};
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
 pub(crate) use operate::{OperateError, Operation};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
@@ -127,6 +130,10 @@ pub(crate) struct World {
     accounts: Vec<Account>,
     by_pn: BTreeMap<String, AccountId>,
     by_lid: BTreeMap<String, AccountId>,
+    /// By the user part of their addresses.
+    groups: BTreeMap<String, groups::Group>,
+    /// What happened to groups and has not been told yet.
+    news: Vec<groups::News>,
     conns: BTreeMap<ConnId, Conn>,
     next_conn: u64,
     /// Refs of closed connections, newest last, so that a stale code is told from a foreign one.
@@ -154,6 +161,8 @@ impl World {
             accounts: Vec::new(),
             by_pn: BTreeMap::new(),
             by_lid: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            news: Vec::new(),
             conns: BTreeMap::new(),
             next_conn: 1,
             dead_refs: VecDeque::new(),

@@ -9,15 +9,15 @@ use serde_json::Value;
 use super::{
     admin::{AdminError, DeviceCommand},
     core::{
-        AppStateView, ConnId, Effect, LogLine, MessageView, Operation, PhoneChange, PhoneView, ReceiptView,
-        Sending, Settings, StatsView, World,
+        AppStateView, ConnId, Effect, GroupView, LogLine, MessageView, Namespace, Operation, PhoneChange,
+        PhoneView, ReceiptView, Sending, Settings, StatsView, World,
     },
 };
 use crate::{
     clock::Millis,
     crypto::{PublicKey, app_state::Collection},
-    stanza::ReceiptKind,
-    wire::Node,
+    stanza::{MemberChange, ReceiptKind},
+    wire::{Jid, Node},
 };
 
 /// What the server does to a connection.
@@ -113,6 +113,38 @@ impl Lab {
     pub fn send(&mut self, number: &str, to: &str, what: Sending, now: Millis) -> Reply<String> {
         let phone = self.world.phone(number)?;
         Ok(self.world.send_from(phone, to, what, now)?)
+    }
+
+    /// A phone makes a group of people by number, in which members go by LID or by number.
+    pub fn create_group(
+        &mut self,
+        owner: &str,
+        subject: &str,
+        people: &[&str],
+        by_lid: bool,
+        now: Millis,
+    ) -> Reply<GroupView> {
+        let people: Vec<String> = people.iter().map(|who| (*who).to_owned()).collect();
+        let namespace = if by_lid { Namespace::Lid } else { Namespace::Pn };
+        let jid = self.world.create_group(owner, subject, &people, namespace, now)?;
+        Ok(self.world.group_view(&jid)?)
+    }
+
+    /// A group and its members.
+    pub fn group(&self, jid: &Jid) -> Reply<GroupView> {
+        Ok(self.world.group_view(jid)?)
+    }
+
+    /// Members of a group come, go, rise or fall, by whoever manages it.
+    pub fn change_members(
+        &mut self,
+        jid: &Jid,
+        change: MemberChange,
+        people: &[&str],
+        now: Millis,
+    ) -> Reply<()> {
+        let people: Vec<String> = people.iter().map(|who| (*who).to_owned()).collect();
+        Ok(self.world.operate_group(jid, change, &people, now)?)
     }
 
     /// What this phone received and decrypted, oldest first; at most 1,000, behind the id `after` if one is named.

@@ -127,6 +127,8 @@ pub struct Outgoing {
     pub peer_recipient_pn: Option<Jid>,
     /// lid or pn; groups.
     pub addressing_mode: Option<String>,
+    /// Over all devices that the sender knows in the group.
+    pub phash: Option<String>,
     /// One ciphertext a device. An entry without one names an audience.
     pub participants: Vec<(Jid, Option<Enc>)>,
     /// A ciphertext for `to` itself.
@@ -154,6 +156,7 @@ impl Outgoing {
             participant: None,
             peer_recipient_pn: None,
             addressing_mode: None,
+            phash: None,
             participants: Vec::new(),
             direct: None,
             device_identity: None,
@@ -191,6 +194,7 @@ impl Outgoing {
             .attr_opt("participant", self.participant.as_ref())
             .attr_opt("peer_recipient_pn", self.peer_recipient_pn.as_ref())
             .attr_opt("addressing_mode", self.addressing_mode.clone())
+            .attr_opt("phash", self.phash.clone())
             .child_opt(participants)
             .child_opt(self.direct.as_ref().map(Enc::build))
             .child_opt(self.device_identity.clone().map(|bytes| Node::new("device-identity").bytes(bytes)))
@@ -216,6 +220,7 @@ impl Outgoing {
             participant: node.jid("participant"),
             peer_recipient_pn: node.jid("peer_recipient_pn"),
             addressing_mode: node.text("addressing_mode").map(str::to_owned),
+            phash: node.text("phash").map(str::to_owned),
             participants,
             direct: node.find("enc").map(Enc::parse).transpose()?,
             device_identity: node

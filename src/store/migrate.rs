@@ -11,6 +11,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0002_account.sql")),
     M::up(include_str!("migrations/0003_schedule.sql")),
     M::up(include_str!("migrations/0004_addons.sql")),
+    M::up(include_str!("migrations/0005_groups.sql")),
     M::up(include_str!("migrations/0006_app_state.sql")),
 ];
 

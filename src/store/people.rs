@@ -82,6 +82,7 @@ impl People<'_> {
         conn.prepare_cached("INSERT INTO lid_map (lid, pn) VALUES (?1, ?2)")?
             .execute([lid.to_wire(), pn.to_wire()])?;
         self.move_signal_state(&pn, &lid)?;
+        self.0.sender_keys().move_sender(&pn, &lid)?;
         self.forget_devices(&pn)?;
         self.0.messages().merge_chats(&pn, &lid)?;
         Ok(true)

@@ -131,6 +131,12 @@ impl Queue<'_> {
         Ok(())
     }
 
+    /// What was encrypted cannot be taken as it is: it waits for another encryption.
+    pub fn clear_stanza(&self, seq: i64) -> Result<(), Error> {
+        self.0.conn().prepare_cached("UPDATE outgoing SET stanza = NULL WHERE seq = ?1")?.execute([seq])?;
+        Ok(())
+    }
+
     /// Acknowledged or given up.
     pub fn remove(&self, seq: i64) -> Result<(), Error> {
         self.0.conn().prepare_cached("DELETE FROM outgoing WHERE seq = ?1")?.execute([seq])?;
@@ -232,6 +238,19 @@ impl Queue<'_> {
                 "UPDATE resend SET stanza = NULL WHERE message = ?1 AND device = ?2 AND stanza IS NOT NULL",
             )?
             .execute(params![message, device.to_wire()])?;
+        Ok(())
+    }
+
+    /// The server has taken a resend of a message without saying for which device: acks come in order, so the oldest.
+    pub fn oldest_resend_taken(&self, message: i64) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached(
+                "UPDATE resend SET stanza = NULL WHERE (message, device, count) IN
+                 (SELECT message, device, count FROM resend WHERE message = ?1 AND stanza IS NOT NULL
+                  ORDER BY at LIMIT 1)",
+            )?
+            .execute([message])?;
         Ok(())
     }
 }

@@ -18,7 +18,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
-    account::{self, Batched, Link, Qr, SendBatch, SendError, SendMessage, Sent, StateChange, Status},
+    account::{
+        self, Batched, GroupAnswer, GroupCommand, GroupError, Link, Qr, SendBatch, SendError, SendMessage,
+        Sent, StateChange, Status,
+    },
     api::{Instance, Parts, Peer, router},
     clock::Millis,
     daemon::{
@@ -45,6 +48,7 @@ struct Script {
     link: watch::Sender<Link>,
     answer: Mutex<Result<Sent, SendError>>,
     file_error: Mutex<Option<FileError>>,
+    group_answer: Mutex<Result<GroupAnswer, GroupError>>,
     folder: tempfile::TempDir,
     asked: Mutex<Asked>,
 }
@@ -56,6 +60,7 @@ pub(crate) struct Asked {
     pub(crate) batches: Vec<SendBatch>,
     pub(crate) shown: Vec<Shown>,
     pub(crate) changes: Vec<StateChange>,
+    pub(crate) groups: Vec<GroupCommand>,
     pub(crate) files: Vec<SendMedia>,
     pub(crate) connects: usize,
     pub(crate) logouts: Vec<bool>,
@@ -117,6 +122,11 @@ impl Instance for Scripted {
         self.0.answer.lock().unwrap().clone().map(drop)
     }
 
+    async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
+        self.asked(|asked| asked.groups.push(command));
+        self.0.group_answer.lock().unwrap().clone()
+    }
+
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
         assert_ne!(command.body, account::Body::Text("panic".into()), "as the story asked");
         self.asked(|asked| asked.sends.push(command));
@@ -131,6 +141,10 @@ impl Scripted {
 
     pub(crate) fn file_fails(&self, error: FileError) {
         *self.0.file_error.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn groups_answer(&self, answer: Result<GroupAnswer, GroupError>) {
+        *self.0.group_answer.lock().unwrap() = answer;
     }
 
     pub(crate) fn becomes(&self, status: Status, reason: Option<&'static str>) {
@@ -184,6 +198,7 @@ impl Story {
             link: watch::Sender::new(link),
             answer: Mutex::new(Ok(sent())),
             file_error: Mutex::new(None),
+            group_answer: Mutex::new(Ok(GroupAnswer::Done)),
             folder: tempfile::tempdir().unwrap(),
             asked: Mutex::default(),
         }));

@@ -31,7 +31,7 @@ async fn a_reaction_names_its_message_and_is_one_emoji_or_none() {
         let (answer, body) =
             sent("/send-reaction", json!({ "to": TO, "messageId": "3EB0AA", "emoji": emoji })).await;
         assert_eq!(answer["message"], "Reaction sent successfully", "{emoji}");
-        let target = Target { id: "3EB0AA".into(), from_me: false };
+        let target = Target { id: "3EB0AA".into(), from_me: false, participant: None };
         assert_eq!(body, Some(Body::Reaction { target, emoji: emoji.into() }));
     }
     let good = json!({ "recipient": TO, "message_id": "3EB0AA", "emoji": "👍", "fromMe": true });

@@ -257,7 +257,8 @@ fn word(action: &str) -> &str {
 }
 
 /// What every event about a chat says of it.
-fn chat_data(chat: &Chat, turn: &Turn<'_>) -> Value {
+/// What every `chat.updated` says of its chat.
+pub(in crate::account) fn chat_data(chat: &Chat, turn: &Turn<'_>) -> Value {
     json!({
         "jid": chat.jid.to_wire(),
         "lid": lid_of(chat).map(Jid::to_wire),

@@ -25,6 +25,9 @@ const PREVIEW_NONE: i32 = 0;
 const PIN: i32 = 1;
 const UNPIN: i32 = 2;
 
+/// A page without a colour of its own: the green of WhatsApp's own clients, as ARGB.
+const STATUS_BACKGROUND: u32 = 0xff25_d366;
+
 /// What is quoted by a reply.
 pub(in crate::account) struct Quote<'a> {
     pub(in crate::account) id: String,
@@ -62,6 +65,17 @@ pub(in crate::account) fn build(parts: &Build<'_>) -> Vec<u8> {
                 description: preview.description.clone(),
                 preview_type: Some(PREVIEW_NONE),
                 jpeg_thumbnail: preview.thumbnail.clone(),
+                context_info: context(parts),
+                ..Default::default()
+            }));
+        }
+        Body::StatusText { text, background, font } => {
+            message.extended_text_message = Some(Box::new(ExtendedTextMessage {
+                text: Some(text.clone()),
+                // White on it, as the clients write.
+                text_argb: Some(0xffff_ffff),
+                background_argb: Some(background.unwrap_or(STATUS_BACKGROUND)),
+                font: Some(font.map_or(0, i32::from)),
                 context_info: context(parts),
                 ..Default::default()
             }));

@@ -21,6 +21,10 @@ pub(in crate::account) struct Class {
     pub(in crate::account) hide: bool,
 }
 
+/// Of what is no message at all: keys.
+pub(in crate::account) const PLAIN: Class =
+    Class { kind: "text", mediatype: None, edit: None, meta: None, hide: false };
+
 /// The attributes of an unwrapped message.
 pub(in crate::account) fn class(content: &[u8]) -> Class {
     let message = proto::Message::decode(super::inner(content)).unwrap_or_default();

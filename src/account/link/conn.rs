@@ -11,12 +11,13 @@ use crate::{
     account::{
         SendMessage, Ticket,
         app_state::{Syncing, Upload},
+        groups::GroupWork,
         send::PendingResend,
     },
     clock::Millis,
     crypto::app_state::Collection,
     stanza::MediaConn,
-    wire::Jid,
+    wire::{Jid, Node},
 };
 
 /// From the dial to the first stanza: a handshake's 20 s (what the published clients allow) and the login's.
@@ -70,6 +71,10 @@ pub(in crate::account) enum Query {
     Bundles(Vec<Jid>),
     /// Is this number registered?
     Number(String),
+    /// What is this group?
+    Group(Jid),
+    /// Asked by a caller.
+    GroupWork(Box<GroupWork>),
     MediaHosts,
     /// These collections of app state.
     AppState(Vec<Collection>),
@@ -115,6 +120,18 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) barren: HashSet<Jid>,
     /// Sends that wait for their number's look-up.
     pub(in crate::account) lookups: HashMap<String, Vec<(Ticket, SendMessage)>>,
+    /// Groups that were asked for.
+    pub(in crate::account) asked_groups: HashSet<Jid>,
+    /// Groups of which the server says that the account is in none such.
+    pub(in crate::account) foreign_groups: HashSet<Jid>,
+    /// Sends that wait for their group's description.
+    pub(in crate::account) group_lookups: HashMap<Jid, Vec<(Ticket, SendMessage)>>,
+    /// Retry receipts of people of whom only a look at their group can tell whether they may ask.
+    pub(in crate::account) doubtful_retries: Vec<(Jid, Node)>,
+    /// The participant hash with which the server last contradicted ours, by group.
+    pub(in crate::account) doubted: HashMap<Jid, String>,
+    /// Sends that were encrypted a second time, for another way to address their group.
+    pub(in crate::account) readdressed: HashSet<String>,
     /// Retries that wait for a bundle.
     pub(in crate::account) resends: Vec<PendingResend>,
     /// Chat states that end by themselves, and when.
@@ -156,6 +173,12 @@ impl Conn {
             ask_again_at: None,
             barren: HashSet::new(),
             lookups: HashMap::new(),
+            asked_groups: HashSet::new(),
+            foreign_groups: HashSet::new(),
+            group_lookups: HashMap::new(),
+            doubted: HashMap::new(),
+            doubtful_retries: Vec::new(),
+            readdressed: HashSet::new(),
             resends: Vec::new(),
             shown: Vec::new(),
             media: None,

@@ -1,5 +1,7 @@
 //! Taking a send: the checks in the order of the contract, then the row with its final id.
 
+use std::collections::BTreeSet;
+
 use rand::CryptoRng;
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +13,7 @@ use crate::{
     account::{
         Answer, Body, Error, Recipient, SendError, SendMessage, Sent, Status, Ticket, content,
         dispatch::{Account, Effect, Turn},
+        groups::Standing,
     },
     clock::Millis,
     proto::MessageKey,
@@ -80,12 +83,14 @@ impl Account {
         command.recipient = command.recipient.normalized();
         let known = match &command.recipient {
             Recipient::Jid(jid) => Number::Registered(jid.clone()),
+            Recipient::Status(_) => Number::Registered(Jid::status_broadcast()),
             Recipient::Number(digits) => turn.tx.people().number(digits, turn.now)?,
         };
         let with = match (&known, &command.recipient) {
             (Number::Registered(jid), _) => jid.clone(),
             (_, Recipient::Number(digits)) => Jid::pn(digits.as_str()),
             (_, Recipient::Jid(jid)) => jid.clone(),
+            (_, Recipient::Status(_)) => Jid::status_broadcast(),
         };
         let quoted = match &command.reply_to {
             None => None,
@@ -106,7 +111,24 @@ impl Account {
             _ => None,
         };
         let recipient = match known {
-            // Groups come with sender keys; an instance that knows none is in none.
+            Number::Registered(jid) if jid.is_status() => {
+                command.recipient = match self.audience_of(command.recipient, turn)? {
+                    Some(people) => Recipient::Status(people),
+                    None => return refused(SendError::NobodyKnown),
+                };
+                command.recipient.clone()
+            }
+            Number::Registered(jid) if jid.is_group() => match self.standing(&jid, turn)? {
+                Standing::Out => return refused(SendError::NotOnWhatsapp(given)),
+                Standing::In => Recipient::Jid(jid),
+                Standing::Unknown => match way {
+                    Way::Asked(ticket) if self.can_send() => {
+                        self.look_up_group(ticket, &jid, command, turn);
+                        return Ok(None);
+                    }
+                    _ => Recipient::Jid(jid),
+                },
+            },
             Number::Registered(jid) if !jid.is_user() => return refused(SendError::NotOnWhatsapp(given)),
             Number::Registered(jid) => Recipient::Jid(jid),
             Number::NotRegistered => return refused(SendError::NotOnWhatsapp(given)),
@@ -140,9 +162,7 @@ impl Account {
         let quote = match &quoted {
             None => None,
             Some(message) => {
-                let author = if message.key.from_me { self.own_pn() } else { Some(with.clone()) };
-                let author = author.unwrap_or_else(|| with.clone());
-                let author = turn.tx.people().signal_address(&author)?;
+                let author = self.author_of(message, &with, turn)?;
                 Some(Quote { id: message.key.wa_id.clone(), author, content: &message.content })
             }
         };
@@ -151,7 +171,7 @@ impl Account {
             _ => content::build(&Build {
                 body: &command.body,
                 quote: quote.as_ref(),
-                mentions: &command.mentions,
+                mentions: &self.mentioned(&command.mentions, &with, turn)?,
                 target,
                 vote,
                 at_ms: command.send_at.unwrap_or(turn.now).0,
@@ -175,6 +195,45 @@ impl Account {
         message_id(own.as_ref().map_or("", Jid::user), turn.now, turn.rng)
     }
 
+    /// Whom a status is for: as given, else everybody there is a chat or a name of. `None`: nobody.
+    fn audience_of(&self, recipient: Recipient, turn: &Turn<'_>) -> Result<Option<Vec<Jid>>, Error> {
+        let Recipient::Status(mut people) = recipient else { return Ok(None) };
+        if people.is_empty() {
+            people = turn.tx.groups().everybody()?;
+        }
+        let mut named = BTreeSet::new();
+        for person in people.iter().filter(|person| !self.is_own(person)) {
+            named.extend(self.target(person, turn)?);
+        }
+        Ok((!named.is_empty()).then(|| named.into_iter().collect()))
+    }
+
+    /// The author of a stored message, under the name by which the chat knows people.
+    fn author_of(&self, message: &Message, with: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
+        let author = match (&message.key.participant, message.key.from_me) {
+            (Some(author), _) => Some(author.clone()),
+            (None, true) => self.own_pn(),
+            (None, false) => Some(with.clone()),
+        };
+        self.named_in(&author.unwrap_or_else(|| with.clone()), with, turn)
+    }
+
+    /// A person as a chat calls it: by LID where that is known, but in a group by number if the group does so.
+    fn named_in(&self, person: &Jid, with: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
+        let by_number = with.is_group() && turn.tx.groups().find(with)?.is_some_and(|group| !group.by_lid);
+        if by_number {
+            return self.number_first(person, turn);
+        }
+        Ok(turn.tx.people().signal_address(&person.bare())?)
+    }
+
+    fn mentioned(&self, people: &[Jid], with: &Jid, turn: &Turn<'_>) -> Result<Vec<Jid>, Error> {
+        if !with.is_group() {
+            return Ok(people.to_vec());
+        }
+        people.iter().map(|person| self.named_in(person, with, turn)).collect()
+    }
+
     fn find_in(&self, with: &Jid, id: &str, turn: &Turn<'_>) -> Result<Option<Message>, Error> {
         let Some(chat) = turn.tx.messages().find_chat(with)? else { return Ok(None) };
         Ok(turn.tx.messages().find_in_chat(chat.id, id)?)
@@ -189,11 +248,12 @@ impl Account {
         turn: &Turn<'_>,
     ) -> Result<Result<Option<MessageKey>, String>, Error> {
         let (id, unknown) = match body {
-            Body::Reaction { target, .. } => (&target.id, Some(target.from_me)),
+            Body::Reaction { target, .. } => (&target.id, Some(target)),
             Body::Edit { id, .. } | Body::Revoke { id } | Body::Vote { id, .. } => (id, None),
             Body::Pin { id, .. } => return self.pin_target(id, with, turn),
             Body::Text(_)
             | Body::Linked { .. }
+            | Body::StatusText { .. }
             | Body::Location { .. }
             | Body::Contacts(_)
             | Body::Poll { .. }
@@ -203,18 +263,25 @@ impl Account {
             }
         };
         let found = self.find_in(with, id, turn)?;
-        let from_me = match (found, unknown) {
-            (Some(message), Some(_)) => message.key.from_me,
-            (Some(message), None) if matches!(body, Body::Vote { .. }) => message.key.from_me,
-            (Some(message), None) if message.key.from_me => true,
-            (None, Some(given)) if !with.is_group() => given,
+        let vote = matches!(body, Body::Vote { .. });
+        let (from_me, author) = match (found, unknown) {
+            (Some(message), Some(_)) => (message.key.from_me, Some(self.author_of(&message, with, turn)?)),
+            (Some(message), None) if vote => {
+                (message.key.from_me, Some(self.author_of(&message, with, turn)?))
+            }
+            (Some(message), None) if message.key.from_me => (true, None),
+            (None, Some(given)) if !with.is_group() => (given.from_me, None),
+            (None, Some(given)) => match &given.participant {
+                Some(author) => (self.is_own(author), Some(self.named_in(author, with, turn)?)),
+                None => return Ok(Err(id.clone())),
+            },
             _ => return Ok(Err(id.clone())),
         };
         Ok(Ok(Some(MessageKey {
             remote_jid: Some(turn.tx.people().signal_address(&with.bare())?.to_wire()),
             from_me: Some(from_me),
             id: Some(id.clone()),
-            participant: None,
+            participant: author.filter(|_| with.is_group()).map(|author| author.bare().to_wire()),
         })))
     }
 
@@ -247,7 +314,11 @@ impl Account {
         let row = recipient.to_row();
         let message = match recipient {
             Recipient::Number(_) => None,
-            Recipient::Jid(jid) => {
+            Recipient::Jid(_) | Recipient::Status(_) => {
+                if let Recipient::Status(people) = recipient {
+                    turn.tx.groups().set_audience(&id, people)?;
+                }
+                let jid = row.parse::<Jid>().unwrap_or_else(|_| Jid::status_broadcast());
                 let row = Row {
                     seq: 0,
                     wa_id: id.clone(),
@@ -258,7 +329,7 @@ impl Account {
                     stanza: None,
                     peer: false,
                 };
-                Some(self.store_message(&row, jid, turn)?)
+                Some(self.store_message(&row, &jid, turn)?)
             }
         };
         turn.tx.queue().push(&id, &row, message, content, turn.now)?;

@@ -74,6 +74,26 @@ impl Seed {
         expand(None, self.0.as_slice(), b"WhisperMessageKeys", output.as_mut_slice());
         MessageKeys(output)
     }
+
+    pub(super) fn group_keys(&self) -> GroupKeys {
+        let mut output = Zeroizing::new([0; 48]);
+        expand(None, self.0.as_slice(), b"WhisperGroup", output.as_mut_slice());
+        GroupKeys(output)
+    }
+}
+
+/// What encrypts one message to a group; its signature authenticates it.
+pub(super) struct GroupKeys(Zeroizing<[u8; 48]>);
+
+impl GroupKeys {
+    /// CBC.
+    pub(super) fn iv(&self) -> &[u8] {
+        &self.0[..16]
+    }
+    /// AES-256.
+    pub(super) fn cipher(&self) -> &[u8] {
+        &self.0[16..]
+    }
 }
 
 impl MessageKeys {
@@ -132,6 +152,13 @@ mod tests {
             "dea51fa5beca2618971c4292647b81e83f2b4edd03e0d292a87ec66e0163abdb"
         );
         assert_eq!(hex::encode(keys.iv()), "21cfd5b9956a1631f6b7b5b5bdf7b791");
+
+        let keys = seed.group_keys();
+        assert_eq!(hex::encode(keys.iv()), "ed1f5e26325b1399f6a34c76e47ff047");
+        assert_eq!(
+            hex::encode(keys.cipher()),
+            "d89f10a08215e845ceb4df3fc59c052ad09e01cd499650025ff83df48ed656e6"
+        );
     }
 
     #[test]

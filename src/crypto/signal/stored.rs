@@ -105,35 +105,44 @@ impl State {
 
 impl ReceiverChain {
     fn read(stored: proto::Chain) -> Result<Self, SignalError> {
-        let skipped = stored.skipped.unwrap_or_default();
-        let (entries, []) = skipped.as_chunks::<SKIPPED_BYTES>() else {
-            return Err(SignalError::CorruptSession);
-        };
-        let skipped: VecDeque<_> = entries.iter().map(read_skipped).collect();
-        // Lookups rely on the order.
-        if !skipped.iter().is_sorted_by(|(a, _), (b, _)| a < b) {
-            return Err(SignalError::CorruptSession);
-        }
+        let skipped = read_all_skipped(stored.skipped)?;
         Ok(Self { ratchet: public(stored.ratchet_public)?, chain: chain_key(stored.chain_key)?, skipped })
     }
 
     fn write(&self) -> proto::Chain {
-        let mut skipped = Vec::with_capacity(self.skipped.len() * SKIPPED_BYTES);
-        for (index, seed) in &self.skipped {
-            skipped.extend_from_slice(&index.to_be_bytes());
-            skipped.extend_from_slice(seed.0.as_slice());
-        }
         proto::Chain {
             ratchet_public: Some(self.ratchet.as_bytes().to_vec()),
             ratchet_private: None,
             chain_key: Some(self.chain.write()),
-            skipped: (!skipped.is_empty()).then_some(skipped),
+            skipped: write_all_skipped(&self.skipped),
         }
     }
 }
 
+pub(super) fn read_all_skipped(stored: Option<Vec<u8>>) -> Result<VecDeque<(u32, Seed)>, SignalError> {
+    let stored = Zeroizing::new(stored.unwrap_or_default());
+    let (entries, []) = stored.as_chunks::<SKIPPED_BYTES>() else {
+        return Err(SignalError::CorruptSession);
+    };
+    let skipped: VecDeque<_> = entries.iter().map(read_skipped).collect();
+    // Lookups rely on the order.
+    if !skipped.iter().is_sorted_by(|(a, _), (b, _)| a < b) {
+        return Err(SignalError::CorruptSession);
+    }
+    Ok(skipped)
+}
+
+pub(super) fn write_all_skipped(keys: &VecDeque<(u32, Seed)>) -> Option<Vec<u8>> {
+    let mut skipped = Vec::with_capacity(keys.len() * SKIPPED_BYTES);
+    for (index, seed) in keys {
+        skipped.extend_from_slice(&index.to_be_bytes());
+        skipped.extend_from_slice(seed.0.as_slice());
+    }
+    (!skipped.is_empty()).then_some(skipped)
+}
+
 impl ChainKey {
-    fn write(&self) -> proto::ChainKey {
+    pub(super) fn write(&self) -> proto::ChainKey {
         proto::ChainKey { index: Some(self.index), key: Some(self.key.to_vec()) }
     }
 }
@@ -143,16 +152,16 @@ fn read_skipped(entry: &[u8; SKIPPED_BYTES]) -> (u32, Seed) {
     (u32::from_be_bytes([a, b, c, d]), Seed(Zeroizing::new(seed)))
 }
 
-fn chain_key(stored: Option<proto::ChainKey>) -> Result<ChainKey, SignalError> {
+pub(super) fn chain_key(stored: Option<proto::ChainKey>) -> Result<ChainKey, SignalError> {
     let stored = stored.ok_or(SignalError::CorruptSession)?;
     Ok(ChainKey { index: stored.index.ok_or(SignalError::CorruptSession)?, key: secret(stored.key)? })
 }
 
-fn secret(stored: Option<Vec<u8>>) -> Result<Zeroizing<[u8; 32]>, SignalError> {
+pub(super) fn secret(stored: Option<Vec<u8>>) -> Result<Zeroizing<[u8; 32]>, SignalError> {
     let stored = Zeroizing::new(stored.unwrap_or_default());
     stored.as_slice().try_into().map(Zeroizing::new).map_err(|_| SignalError::CorruptSession)
 }
 
-fn public(stored: Option<Vec<u8>>) -> Result<PublicKey, SignalError> {
+pub(super) fn public(stored: Option<Vec<u8>>) -> Result<PublicKey, SignalError> {
     PublicKey::from_slice(&stored.unwrap_or_default()).map_err(|_| SignalError::CorruptSession)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use super::{ConnId, World, app_state, phone::Phone, queue::Queue, session::Phase};
@@ -12,6 +11,7 @@ use crate::{
         KeyPair, PublicKey, adv,
         signal::{OneTimePreKey, PreKeyBundle, SignedPreKey},
     },
+    stanza::participant_hash,
     wire::{Jid, Server},
 };
 
@@ -216,17 +216,6 @@ impl Account {
     pub(crate) fn device_hash(&self, namespace: Namespace) -> String {
         participant_hash(self.devices.keys().map(|id| self.jid(namespace, *id)))
     }
-}
-
-/// Participant hash, version 2 (protocol 02, 4.4).
-pub(crate) fn participant_hash(devices: impl Iterator<Item = Jid>) -> String {
-    let mut names: Vec<String> =
-        devices.map(|d| format!("{}.0:{}@{}", d.user(), d.device(), d.server().as_str())).collect();
-    names.sort_unstable();
-    let mut sha = Sha256::new();
-    names.iter().for_each(|name| sha.update(name.as_bytes()));
-    let digest: [u8; 32] = sha.finalize().into();
-    format!("2:{}", BASE64_STANDARD_NO_PAD.encode(digest.get(..6).unwrap_or_default()))
 }
 
 /// Eight bytes of a stable hash as a number.

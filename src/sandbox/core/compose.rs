@@ -218,8 +218,12 @@ impl World {
             }
             Sending::Reaction { id, emoji } => {
                 let from_me = self.wrote(phone, &id)?;
+                // In a group the author tells whose message it is.
+                let inbox = &self.account(phone).phone.inbox;
+                let author = inbox.iter().rev().find(|m| m.id == id && !m.chat.is_user() && !from_me);
+                let participant = author.map(|m| m.sender.to_wire());
                 message.reaction_message = Some(ReactionMessage {
-                    key: Some(key(to, from_me, &id)),
+                    key: Some(MessageKey { participant, ..key(to, from_me, &id) }),
                     text: Some(emoji),
                     sender_timestamp_ms: i64::try_from(now.0).ok(),
                     ..Default::default()

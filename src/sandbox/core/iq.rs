@@ -87,7 +87,7 @@ impl World {
             (IqKind::Set, "urn:xmpp:whatsapp:dirty", Some("clean")) => empty,
             (IqKind::Set, "md", Some("remove-companion-device")) => self.logout(device, iq, node),
             (IqKind::Get, "w:profile:picture", _) => Err((404, "item-not-found")),
-            (IqKind::Get, "w:g2", Some("participating")) => Ok(Iq::result(&iq.id).child(Node::new("groups"))),
+            (_, "w:g2", _) => self.group_query(device, &iq.id, node, now)?.ok_or(UNKNOWN),
             _ => Err(UNKNOWN),
         }
     }
@@ -95,6 +95,7 @@ impl World {
     /// What follows an answer, so that the answer stands in front of it.
     fn after_answer(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) {
         match iq.xmlns.as_deref() {
+            Some("w:g2") => self.spread_news(now),
             Some("passive") if node.find("active").is_some() => self.activate(device, now),
             Some("md") if node.find("remove-companion-device").is_some() => {
                 let own = self.jid(device, Namespace::Pn);

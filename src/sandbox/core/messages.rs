@@ -2,30 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use super::{DeviceRef, Namespace, World, account::participant_hash, faults::Kind};
+use super::{DeviceRef, Namespace, World, faults::Kind};
 use crate::{
     clock::Millis,
-    crypto::signal::PreKeyMessage,
-    stanza::{Ack, Enc, EncKind, Incoming, Outgoing},
+    crypto::signal::{PreKeyMessage, is_sender_key_message},
+    stanza::{Ack, Enc, EncKind, Incoming, Outgoing, participant_hash},
     wire::{Jid, Node},
 };
 
 /// What the fan-out of one message comes to.
-struct Plan {
-    targets: Vec<(DeviceRef, Enc)>,
+pub(super) struct Plan {
+    /// In the order in which each device is to open them.
+    pub(super) targets: Vec<(DeviceRef, Vec<Enc>)>,
     /// The right participant hash, where the sender's device list was wrong.
-    phash: Option<String>,
+    pub(super) phash: Option<String>,
 }
 
 /// Why a message goes nowhere.
-struct Refusal {
+pub(super) struct Refusal {
     /// `error` of the ack (protocol 02, 6.13).
-    code: u16,
+    pub(super) code: u16,
     /// Set where no documented client would have sent it.
-    misbehaviour: Option<&'static str>,
+    pub(super) misbehaviour: Option<&'static str>,
 }
 
-const fn schema(reason: &'static str) -> Refusal {
+pub(super) const fn schema(reason: &'static str) -> Refusal {
     Refusal { code: 479, misbehaviour: Some(reason) }
 }
 
@@ -81,13 +82,17 @@ impl World {
         ack.phash = plan.phash;
         // The sender hears of it before anybody else does, so that a status goes 2, 3, 4.
         self.send_ack(from, &ack, now);
-        for (target, enc) in plan.targets {
+        for (target, encs) in plan.targets {
             if target.account != from.account {
                 self.account_mut(from.account).peers.insert(target.account);
                 self.account_mut(target.account).peers.insert(from.account);
             }
             self.journal.deliveries += 1;
-            let mut stanza = self.incoming(from, target, &out, enc, now);
+            let mut stanza = if out.to.is_user() {
+                self.incoming(from, target, &out, encs, now)
+            } else {
+                self.incoming_in_chat(from, &out, encs, now)
+            };
             self.spoil(target, &mut stanza);
             let stanza = stanza.build();
             if self.fault(Kind::Duplicate, target).is_some() {
@@ -135,6 +140,9 @@ impl World {
     }
 
     fn plan(&self, from: DeviceRef, out: &Outgoing) -> Result<Plan, Refusal> {
+        if out.to.is_group() || out.to.is_status() {
+            return self.plan_chat(from, out);
+        }
         let Some(to) = self.resolve(&out.to) else {
             return Err(Refusal { code: 404, misbehaviour: None });
         };
@@ -143,7 +151,7 @@ impl World {
         }
         if let Some(enc) = &out.direct {
             // A resend, or a peer with one device. Baileys adds a surplus `<participants>` to its resends.
-            let targets = if to == from { Vec::new() } else { vec![(to, enc.clone())] };
+            let targets = if to == from { Vec::new() } else { vec![(to, vec![enc.clone()])] };
             return Ok(Plan { targets, phash: None });
         }
         self.plan_fan_out(from, to, out)
@@ -157,7 +165,7 @@ impl World {
             return Err(schema("peer message with participants"));
         }
         let enc = out.direct.clone().ok_or(schema("peer message without enc"))?;
-        Ok(Plan { targets: vec![(to, enc)], phash: None })
+        Ok(Plan { targets: vec![(to, vec![enc])], phash: None })
     }
 
     fn plan_fan_out(&self, from: DeviceRef, to: DeviceRef, out: &Outgoing) -> Result<Plan, Refusal> {
@@ -178,7 +186,7 @@ impl World {
             }
             // A Baileys self-chat lists every own device twice; the first form counts.
             if target != from && self.device(target).is_some() && listed.insert(target) {
-                targets.push((target, enc.clone()));
+                targets.push((target, vec![enc.clone()]));
             }
         }
         let expected: BTreeSet<DeviceRef> = self
@@ -198,7 +206,7 @@ impl World {
         from: DeviceRef,
         target: DeviceRef,
         out: &Outgoing,
-        enc: Enc,
+        encs: Vec<Enc>,
         now: Millis,
     ) -> Incoming {
         let namespace = Namespace::of(&out.to);
@@ -212,7 +220,8 @@ impl World {
         let recipient_alt = recipient
             .and_then(|chat| self.resolve(chat))
             .map(|chat| self.account(chat.account).jid(namespace.other(), 0));
-        let device_identity = out.device_identity.clone().filter(|_| enc.kind == EncKind::PreKey);
+        let opens = encs.iter().any(|enc| enc.kind == EncKind::PreKey);
+        let device_identity = out.device_identity.clone().filter(|_| opens);
         Incoming {
             id: out.id.clone(),
             from: sender.jid(namespace, from.device),
@@ -227,7 +236,7 @@ impl World {
             edit: out.edit.clone(),
             offline: None,
             addressing_mode: None,
-            encs: vec![enc],
+            encs,
             device_identity,
             unavailable: None,
             extras: out.extras.clone(),
@@ -240,8 +249,17 @@ fn check_encs(node: &Node, out: &Outgoing, from: DeviceRef) -> Result<(), Refusa
     if !KINDS.contains(&out.kind.as_str()) {
         return Err(schema("message of an unknown type"));
     }
-    if out.participant.is_some() {
+    let in_chat = out.to.is_group() || out.to.is_status();
+    if out.participant.is_some() && !in_chat {
         return Err(schema("participant attribute outside of groups"));
+    }
+    // The common ciphertext of a group is the one that is for nobody in particular.
+    let common = out.direct.as_ref().filter(|enc| in_chat && enc.kind == EncKind::SenderKey);
+    if in_chat && out.participant.is_none() && out.direct.is_some() && common.is_none() {
+        return Err(schema("group message without sender key"));
+    }
+    if common.is_some_and(|enc| !is_sender_key_message(&enc.ciphertext)) {
+        return Err(schema("ciphertext that is no sender key message"));
     }
     let listed = node.find("participants").into_iter().flat_map(|p| p.find_all("to"));
     let encs = node.find_all("enc").chain(listed.filter_map(|to| to.find("enc")));
@@ -251,7 +269,8 @@ fn check_encs(node: &Node, out: &Outgoing, from: DeviceRef) -> Result<(), Refusa
         }
     }
     let mut opens_session = false;
-    for enc in out.direct.iter().chain(out.participants.iter().filter_map(|(_, enc)| enc.as_ref())) {
+    let single = out.direct.iter().filter(|_| common.is_none());
+    for enc in single.chain(out.participants.iter().filter_map(|(_, enc)| enc.as_ref())) {
         let well_formed = match enc.kind {
             EncKind::PreKey => {
                 opens_session = true;

@@ -20,6 +20,8 @@ pub(crate) enum OperateError {
     NoSuchDevice,
     #[error("no such message")]
     NoSuchMessage,
+    #[error("no such group")]
+    NoSuchGroup,
     #[error("no socket waits with that code")]
     NoSocket,
     #[error("the code has expired")]
@@ -91,6 +93,10 @@ impl World {
     }
 
     pub(super) fn recipient(&self, to: &str) -> Result<Jid, OperateError> {
+        if let Some(chat) = to.parse::<Jid>().ok().filter(|jid| jid.is_group() || jid.is_status()) {
+            let exists = chat.is_status() || self.group(&chat).is_ok();
+            return if exists { Ok(chat) } else { Err(OperateError::NoSuchGroup) };
+        }
         let found = self.resolve_text(to).ok_or(OperateError::NoSuchRecipient)?;
         let lid = to.parse::<Jid>().is_ok_and(|jid| jid.is_lid());
         let namespace = if lid { Namespace::Lid } else { Namespace::Pn };
@@ -106,8 +112,12 @@ impl World {
         now: Millis,
     ) -> Result<(), OperateError> {
         let message = self.account(phone).phone.inbox.iter().rev().find(|m| m.id == id && !m.from_me);
-        let chat = message.map(|m| m.chat.clone()).ok_or(OperateError::NoSuchMessage)?;
-        let receipt = Receipt { t: Some(now.secs()), ..Receipt::new(id.to_owned(), chat, kind) };
+        let message = message.ok_or(OperateError::NoSuchMessage)?;
+        let receipt = Receipt {
+            t: Some(now.secs()),
+            participant: (!message.chat.is_user()).then(|| message.sender.clone()),
+            ..Receipt::new(id.to_owned(), message.chat.clone(), kind)
+        };
         self.as_phone(phone, receipt.build_to(), now);
         Ok(())
     }

@@ -112,13 +112,14 @@ impl World {
             None => jid.bare().to_wire(),
         };
         let received = account.phone.inbox.iter().rev().find(|message| message.id == *id);
-        let (chat, from_me, t, message, name) = match (received, account.phone.sent.get(id)) {
+        let (chat, from_me, t, message, name, author) = match (received, account.phone.sent.get(id)) {
             (Some(Received { chat, sender, from_me, t, message, .. }), _) => {
                 let name = self.resolve(sender).map(|sender| self.account(sender.account).name.clone());
-                (by_number(chat), *from_me, *t, message.clone(), name)
+                let author = (!chat.is_user() && !from_me).then(|| by_number(sender));
+                (by_number(chat), *from_me, *t, message.clone(), name, author)
             }
             (None, Some(kept)) if !kept.peer => {
-                (by_number(&kept.to), true, kept.at.secs(), kept.message.clone(), None)
+                (by_number(&kept.to), true, kept.at.secs(), kept.message.clone(), None, None)
             }
             (None, _) => return None,
         };
@@ -127,7 +128,7 @@ impl World {
                 remote_jid: Some(chat),
                 from_me: Some(from_me),
                 id: Some(id.clone()),
-                participant: None,
+                participant: author,
             }),
             message: Some(message),
             message_timestamp: Some(t),

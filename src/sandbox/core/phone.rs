@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rand::CryptoRng;
 
-use super::{DeviceRef, account::DeviceKeys, app_state::Shelves};
+use super::{DeviceRef, account::DeviceKeys, app_state::Shelves, phone_groups::GroupKeys};
 use crate::{
     clock::Millis,
     crypto::{
@@ -34,6 +34,7 @@ pub(crate) struct Phone {
     pub(crate) one_time: BTreeMap<u32, KeyPair>,
     pub(crate) next_key: u32,
     pub(crate) sessions: BTreeMap<DeviceRef, Session>,
+    pub(crate) group_keys: GroupKeys,
     /// Reads what comes; switched off, everything waits in its queue.
     pub(crate) online: bool,
     /// Shared with every companion.
@@ -99,6 +100,7 @@ impl Phone {
             one_time: BTreeMap::new(),
             next_key: 1,
             sessions: BTreeMap::new(),
+            group_keys: GroupKeys::default(),
             online: true,
             app_state_key,
             app_state: Shelves::new(),
@@ -148,6 +150,7 @@ impl Phone {
 
     pub(crate) fn forget(&mut self, device: DeviceRef) {
         self.sessions.remove(&device);
+        self.group_keys.others.retain(|(_, sender), _| *sender != device);
     }
 
     pub(crate) fn initiate(

@@ -107,14 +107,18 @@ impl World {
         }
     }
 
-    fn phone_acks(&mut self, phone: DeviceRef, node: &Node) {
+    pub(super) fn phone_acks(&mut self, phone: DeviceRef, node: &Node) {
         if let Some(ack) = Ack::of(node) {
             self.says(phone, ack.build_to());
         }
     }
 
     fn phone_message(&mut self, phone: DeviceRef, message: &Incoming, node: &Node, now: Millis) {
-        let Some(sender) = self.resolve(&message.from) else { return self.phone_acks(phone, node) };
+        let author = message.participant.as_ref().unwrap_or(&message.from);
+        let Some(sender) = self.resolve(author) else { return self.phone_acks(phone, node) };
+        if message.participant.is_some() {
+            return self.phone_reads_chat(phone, sender, message, node, now);
+        }
         let own = sender.account == phone.account;
         let Some(enc) = message.encs.first() else { return self.phone_acks(phone, node) };
         let Self { accounts, rng, .. } = self;
@@ -140,7 +144,7 @@ impl World {
         }
     }
 
-    fn phone_thanks(&mut self, phone: DeviceRef, message: &Incoming, own: bool) {
+    pub(super) fn phone_thanks(&mut self, phone: DeviceRef, message: &Incoming, own: bool) {
         let kind = match (own, message.peer) {
             (_, true) => ReceiptKind::PeerMsg,
             (true, false) => ReceiptKind::Sender,
@@ -148,12 +152,13 @@ impl World {
         };
         let receipt = Receipt {
             recipient: message.recipient.clone(),
+            participant: message.participant.clone(),
             ..Receipt::new(message.id.clone(), message.from.clone(), kind)
         };
         self.says(phone, receipt.build_to());
     }
 
-    fn phone_keeps(
+    pub(super) fn phone_keeps(
         &mut self,
         phone: DeviceRef,
         sender: DeviceRef,
@@ -166,7 +171,8 @@ impl World {
         // Asked for twice and sent twice is still one message. A first copy is never taken for that: who sends one
         // twice is to be seen doing so.
         let resent = stanza.encs.first().is_some_and(|enc| enc.count.is_some());
-        if resent && self.account(phone.account).phone.has_received(&stanza.id, &stanza.from) {
+        let author = stanza.participant.as_ref().unwrap_or(&stanza.from);
+        if resent && self.account(phone.account).phone.has_received(&stanza.id, author) {
             return;
         }
         // Only an own device may say what was sent elsewhere.
@@ -182,14 +188,16 @@ impl World {
         let received = Received {
             id: stanza.id.clone(),
             chat: chat.clone(),
-            sender: stanza.from.bare(),
+            sender: author.bare(),
             sender_device: sender.device,
             from_me: own,
             t: stanza.t,
             message: bytes,
         };
         self.account_mut(phone.account).phone.keep_received(received);
-        if own || self.account(phone.account).name != "Echo" {
+        // Two of them in one group would never end.
+        let echoes = |account: AccountId| self.account(account).name == "Echo";
+        if own || !echoes(phone.account) || echoes(sender.account) || chat.is_status() {
             return;
         }
         if let Some(text) = text_of(&message).filter(|text| !text.is_empty()) {
@@ -199,7 +207,13 @@ impl World {
         }
     }
 
-    fn phone_asks_again(&mut self, phone: DeviceRef, sender: DeviceRef, message: &Incoming, error: u8) {
+    pub(super) fn phone_asks_again(
+        &mut self,
+        phone: DeviceRef,
+        sender: DeviceRef,
+        message: &Incoming,
+        error: u8,
+    ) {
         let resent = message.encs.first().and_then(|enc| enc.count);
         let Self { accounts, rng, .. } = self;
         let Some(account) = accounts.get_mut(phone.account.0) else { return };
@@ -210,6 +224,7 @@ impl World {
         let keys = (count > 1).then(|| account.phone.retry_keys(rng));
         let receipt = Receipt {
             recipient: message.recipient.clone().filter(|_| !message.peer),
+            participant: message.participant.clone(),
             peer_category: message.peer,
             retry: Some(Retry {
                 count,
@@ -225,7 +240,8 @@ impl World {
 
     fn phone_receipt(&mut self, phone: DeviceRef, receipt: Receipt, now: Millis) {
         let Some(from) = receipt.peer.clone() else { return };
-        let Some(device) = self.resolve(&from) else { return };
+        let reader = receipt.participant.clone().unwrap_or_else(|| from.clone());
+        let Some(device) = self.resolve(&reader) else { return };
         if receipt.kind == ReceiptKind::Retry {
             return self.phone_resends(phone, device, &from, &receipt, now);
         }
@@ -234,7 +250,7 @@ impl World {
         }
         let notices = receipt.ids().map(|id| Noticed {
             id: id.to_owned(),
-            from: from.clone(),
+            from: if from.is_user() { from.clone() } else { reader.bare() },
             kind: receipt.kind.clone(),
             t: receipt.t.unwrap_or(now.secs()),
         });
@@ -254,7 +270,8 @@ impl World {
     ) {
         let Some(retry) = &receipt.retry else { return };
         let Some(kept) = self.account(phone.account).phone.sent.get(&receipt.id).cloned() else { return };
-        if retry.count >= MAX_RETRIES {
+        let in_chat = receipt.participant.is_some();
+        if retry.count >= MAX_RETRIES || in_chat && !self.may_ask_again(phone.account, &kept.to, asking) {
             return;
         }
         let bundle = match &retry.keys {
@@ -267,8 +284,14 @@ impl World {
             None => self.fetch_bundle(asking, now),
         };
         let Some(bundle) = bundle else { return };
-        let own = asking.account == phone.account && !kept.peer;
-        let message = if own { device_sent(&kept.message, &kept.to) } else { kept.message.clone() };
+        let own = asking.account == phone.account && !kept.peer && !in_chat;
+        let message = if in_chat {
+            self.with_sender_key(phone.account, &kept.to, asking, &kept.message)
+        } else if own {
+            device_sent(&kept.message, &kept.to)
+        } else {
+            kept.message.clone()
+        };
         let Self { accounts, rng, .. } = self;
         let Some(account) = accounts.get_mut(phone.account.0) else { return };
         if account.phone.initiate(asking, &bundle, rng).is_err() {
@@ -282,6 +305,7 @@ impl World {
         let stanza = Outgoing {
             peer: kept.peer,
             recipient: own.then(|| kept.to.clone()),
+            participant: receipt.participant.clone(),
             direct: Some(enc),
             ..form.stanza(receipt.id.clone(), from.clone())
         };
@@ -324,6 +348,9 @@ impl World {
         message: proto::Message,
         now: Millis,
     ) -> Option<String> {
+        if to.is_group() || to.is_status() {
+            return self.phone_sends_chat(from, to, &message, now);
+        }
         let target = self.resolve(to)?;
         let id = self.random_hex(16);
         let namespace = Namespace::of(to);

@@ -161,6 +161,13 @@ impl Queue {
             if entry.is_own_copy() && receipt.kind != ReceiptKind::Sender {
                 return false;
             }
+            // In a group two authors may have used one id.
+            let author = entry.node.jid("participant");
+            if let (Some(named), Some(author)) = (&receipt.participant, &author)
+                && if exact { named != author } else { !named.same_user(author) }
+            {
+                return false;
+            }
             let from = entry.node.jid("from");
             match (&receipt.peer, from) {
                 (Some(to), Some(from)) if exact => *to == from,

@@ -43,7 +43,9 @@ impl World {
             phash: None,
         };
         self.answer(from, ack.build_from(), now);
-        if let Some(target) = self.resolve(&to) {
+        if to.is_group() || to.is_status() {
+            self.forward_in_chat(from, &to, receipt, node, now);
+        } else if let Some(target) = self.resolve(&to) {
             self.forward(from, target, &to, receipt, node, now);
         }
     }

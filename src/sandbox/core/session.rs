@@ -310,6 +310,10 @@ impl World {
         let (Some(to), Some(state)) = (node.jid("to"), state) else {
             return self.journal.refuse("chatstate without to or state");
         };
+        if to.is_group() {
+            let state = state.clone();
+            return self.chatstate_in_group(device, &to, &state, now);
+        }
         let Some(chat) = self.resolve(&to).filter(|chat| chat.account != device.account) else { return };
         let from = self.account(device.account).jid(Namespace::of(&to), 0);
         let stanza = Node::new("chatstate").attr("from", from).child(state.clone());

@@ -1,6 +1,8 @@
 //! The world as JSON and back: accounts, devices, phones, sessions and queues. Connections and timers are not kept;
 //! whoever was connected logs in again.
 
+mod saved_groups;
+
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -44,6 +46,8 @@ pub(crate) struct Snapshot {
     pub(crate) starts: u64,
     next_id: u64,
     accounts: Vec<SavedAccount>,
+    #[serde(default)]
+    groups: Vec<saved_groups::SavedGroup>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -113,6 +117,8 @@ struct SavedPhone {
     one_time: Vec<(u32, String)>,
     next_key: u32,
     sessions: Vec<(usize, u16, String)>,
+    #[serde(default)]
+    group_keys: saved_groups::SavedKeys,
     online: bool,
     app_state_key: String,
     received: u64,
@@ -173,6 +179,11 @@ fn jid(text: &str) -> Result<Jid, SnapshotError> {
     text.parse().map_err(|_| SnapshotError::Damaged("JID"))
 }
 
+/// An account that exists, of so many.
+fn account_id(n: usize, accounts: usize) -> Result<AccountId, SnapshotError> {
+    if n < accounts { Ok(AccountId(n)) } else { Err(SnapshotError::Damaged("account number")) }
+}
+
 fn last<T>(items: impl ExactSizeIterator<Item = T>) -> impl Iterator<Item = T> {
     let skip = items.len().saturating_sub(KEPT);
     items.skip(skip)
@@ -181,7 +192,8 @@ fn last<T>(items: impl ExactSizeIterator<Item = T>) -> impl Iterator<Item = T> {
 impl World {
     pub(crate) fn snapshot(&self, starts: u64) -> Snapshot {
         let accounts = self.accounts.iter().map(SavedAccount::of).collect();
-        Snapshot { version: VERSION, starts, next_id: self.next_id, accounts }
+        let groups = self.groups.values().map(saved_groups::SavedGroup::of).collect();
+        Snapshot { version: VERSION, starts, next_id: self.next_id, accounts, groups }
     }
 
     /// Fills an empty world.
@@ -196,6 +208,10 @@ impl World {
             self.by_pn.insert(account.pn.clone(), AccountId(n));
             self.by_lid.insert(account.lid.clone(), AccountId(n));
             self.accounts.push(account);
+        }
+        for saved in &snapshot.groups {
+            let group = saved.restore(count)?;
+            self.groups.insert(group.jid.user().to_owned(), group);
         }
         Ok(())
     }
@@ -221,9 +237,7 @@ impl SavedAccount {
     }
 
     fn restore(&self, accounts: usize) -> Result<Account, SnapshotError> {
-        let account_id = |n: usize| {
-            if n < accounts { Ok(AccountId(n)) } else { Err(SnapshotError::Damaged("account number")) }
-        };
+        let account_id = |n: usize| account_id(n, accounts);
         let devices =
             self.devices.iter().map(|d| Ok((d.id, d.restore()?))).collect::<Result<BTreeMap<_, _>, _>>()?;
         let mut account = Account {
@@ -364,6 +378,7 @@ impl SavedPhone {
             one_time: phone.one_time.iter().map(|(id, key)| (*id, text(key.private.as_bytes()))).collect(),
             next_key: phone.next_key,
             sessions: phone.sessions.iter().map(|(d, s)| (d.account.0, d.device, text(s.encode()))).collect(),
+            group_keys: saved_groups::SavedKeys::of(&phone.group_keys),
             online: phone.online,
             app_state_key: text(phone.app_state_key),
             received: phone.received,
@@ -394,6 +409,7 @@ impl SavedPhone {
                 .collect::<Result<_, _>>()?,
             next_key: self.next_key,
             sessions: self.sessions.iter().map(session).collect::<Result<_, _>>()?,
+            group_keys: self.group_keys.restore(&account_id)?,
             online: self.online,
             app_state_key: array(&self.app_state_key)?,
             app_state: BTreeMap::new(),

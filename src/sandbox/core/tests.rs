@@ -506,7 +506,7 @@ fn two_phones_talk_without_any_companion() {
 #[test]
 fn the_phash_vectors_of_the_protocol_hold() {
     let jid = |text: &str| text.parse::<Jid>().unwrap();
-    let hash = |jids: &[&str]| account::participant_hash(jids.iter().map(|text| jid(text)));
+    let hash = |jids: &[&str]| crate::stanza::participant_hash(jids.iter().map(|text| jid(text)));
     assert_eq!(hash(&["5511999999999:3@s.whatsapp.net"]), "2:5s+YxCff");
     assert_eq!(hash(&["5511999999999@s.whatsapp.net"]), "2:RJWVxcMQ");
     assert_eq!(hash(&["5511988887777:14@lid", "7469250125917:21@lid"]), "2:xVELSmNO");

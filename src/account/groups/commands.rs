@@ -1,0 +1,480 @@
+//! What callers ask of groups. Each command is one query to the server or a few in a row; the answer follows the last.
+
+use std::collections::VecDeque;
+
+use super::role;
+use crate::{
+    account::{
+        Answer, Error, Status, Ticket,
+        dispatch::{Account, Effect, Turn},
+        link::Query,
+    },
+    clock::Millis,
+    stanza::{
+        GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, joined, read_groups, read_invite,
+        read_join_requests, read_results,
+    },
+    store::{
+        groups::{Group, Role},
+        people::Number,
+    },
+    wire::{Jid, Node},
+};
+
+/// What is to be changed of a group; at least one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupUpdate {
+    /// Another name.
+    pub subject: Option<String>,
+    /// Another description; an empty one takes it away.
+    pub description: Option<String>,
+    /// Switches, each at most once.
+    pub settings: Vec<GroupSetting>,
+}
+
+/// Something to be done with groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupCommand {
+    /// All groups of the account.
+    List,
+    /// One of them.
+    Info(Jid),
+    /// A new one.
+    Create {
+        /// Its name.
+        subject: String,
+        /// Who else, by number or LID.
+        people: Vec<Jid>,
+    },
+    /// Another name, description, switch.
+    Update {
+        /// Which.
+        group: Jid,
+        /// What.
+        update: GroupUpdate,
+    },
+    /// Members come, go, rise and fall.
+    Members {
+        /// Of which.
+        group: Jid,
+        /// What happens.
+        change: MemberChange,
+        /// To whom, by number or LID.
+        people: Vec<Jid>,
+    },
+    /// Go out.
+    Leave(Jid),
+    /// The code of the link that leads in.
+    Invite(Jid),
+    /// Another code; the present one ends.
+    RevokeInvite(Jid),
+    /// What a code leads to.
+    InviteInfo(String),
+    /// In by a code.
+    Join(String),
+    /// Who waits to be let in.
+    Requests(Jid),
+    /// Lets people in, or not.
+    Decide {
+        /// Into which.
+        group: Jid,
+        /// In.
+        approve: bool,
+        /// Whom, by number or LID.
+        people: Vec<Jid>,
+    },
+}
+
+/// A member as callers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// By number where it is known.
+    pub jid: Jid,
+    /// The hidden identity, where it is known.
+    pub lid: Option<Jid>,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// A group as callers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupView {
+    /// The group itself; its owner by number where that is known.
+    pub group: Group,
+    /// Everybody, as far as the server says.
+    pub members: Vec<GroupMember>,
+}
+
+/// Somebody who waits to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRequest {
+    /// By number where it is known.
+    pub jid: Jid,
+    /// The hidden identity, where it is known.
+    pub lid: Option<Jid>,
+    /// Since when.
+    pub at: Millis,
+}
+
+/// What came of a [`GroupCommand`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupAnswer {
+    /// Done.
+    Done,
+    /// To [`GroupCommand::List`].
+    Groups(Vec<GroupView>),
+    /// To `Info`, `Update` and `InviteInfo`.
+    Group(Box<GroupView>),
+    /// To `Create`: the group, and what became of each person, as in `Results`.
+    Created {
+        /// As it is now.
+        view: Box<GroupView>,
+        /// Whoever was named.
+        results: Vec<(Jid, u16)>,
+    },
+    /// To `Members` and `Decide`: each person, by number where it is known, and WhatsApp's code; 200 is success.
+    Results(Vec<(Jid, u16)>),
+    /// To `Invite` and `RevokeInvite`.
+    Invite(String),
+    /// To `Join`.
+    Joined {
+        /// Where the code led.
+        group: Jid,
+        /// In it; else an admin has to say yes.
+        inside: bool,
+    },
+    /// To `Requests`.
+    Requests(Vec<GroupRequest>),
+}
+
+/// Why a [`GroupCommand`] was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// Nothing was done.
+    #[error("the instance is not connected")]
+    NotConnected(Status),
+    /// There is no such group, or the account may not see it.
+    #[error("no such group")]
+    Unknown,
+    /// WhatsApp said no.
+    #[error("WhatsApp refused")]
+    Refused(u16),
+    /// A fault of ours, or an answer that cannot be read.
+    #[error("internal error")]
+    Internal,
+}
+
+/// A command under way.
+#[derive(Debug)]
+pub(in crate::account) struct GroupWork {
+    ticket: Ticket,
+    command: GroupCommand,
+    /// What was asked last.
+    asked: GroupQuery,
+    /// What is still to be asked.
+    rest: VecDeque<GroupQuery>,
+}
+
+impl GroupWork {
+    pub(in crate::account) const fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+}
+
+impl Account {
+    pub(in crate::account) fn group_command(
+        &mut self,
+        ticket: Ticket,
+        command: GroupCommand,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        if !self.can_send() {
+            let refused = GroupError::NotConnected(self.link.status);
+            turn.effects.push(Effect::Answer(ticket, Answer::Group(Err(refused))));
+            return Ok(());
+        }
+        let mut steps: VecDeque<GroupQuery> = self.steps(&command, turn)?.into();
+        match steps.pop_front() {
+            Some(first) => self.ask_step(ticket, command, first, steps, turn),
+            None => turn.effects.push(Effect::Answer(ticket, Answer::Group(Ok(GroupAnswer::Done)))),
+        }
+        Ok(())
+    }
+
+    fn ask_step(
+        &mut self,
+        ticket: Ticket,
+        command: GroupCommand,
+        asked: GroupQuery,
+        rest: VecDeque<GroupQuery>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(conn) = &mut self.conn else { return };
+        let built = asked.clone();
+        let work = GroupWork { ticket, command, asked, rest };
+        let id = conn.query(Query::GroupWork(Box::new(work)), turn.now);
+        turn.send(&built.build(&id));
+    }
+
+    fn steps(&self, command: &GroupCommand, turn: &mut Turn<'_>) -> Result<Vec<GroupQuery>, Error> {
+        Ok(vec![match command {
+            GroupCommand::List => GroupQuery::List,
+            GroupCommand::Info(group) => GroupQuery::Info(group.clone()),
+            GroupCommand::Create { subject, people } => GroupQuery::Create {
+                subject: subject.clone(),
+                key: None,
+                people: self.both_names(people, turn)?,
+                settings: Vec::new(),
+            },
+            GroupCommand::Update { group, update } => return self.update_steps(group, update, turn),
+            GroupCommand::Members { group, change, people } => {
+                let mut named = self.both_names(people, turn)?;
+                if *change != MemberChange::Add {
+                    // Who is in it goes by the group's own name for it.
+                    for (jid, alt) in &mut named {
+                        if let Some(member) = turn.tx.groups().participant(group, jid)?
+                            && member.jid != *jid
+                        {
+                            (*jid, *alt) = (member.jid, Some(jid.clone()));
+                        }
+                    }
+                }
+                GroupQuery::Members { group: group.clone(), change: *change, people: named }
+            }
+            GroupCommand::Leave(group) => GroupQuery::Leave(group.clone()),
+            GroupCommand::Invite(group) => GroupQuery::Invite(group.clone()),
+            GroupCommand::RevokeInvite(group) => GroupQuery::RevokeInvite(group.clone()),
+            GroupCommand::InviteInfo(code) => GroupQuery::InviteInfo(code.clone()),
+            GroupCommand::Join(code) => GroupQuery::Join(code.clone()),
+            GroupCommand::Requests(group) => GroupQuery::Requests(group.clone()),
+            GroupCommand::Decide { group, approve, people } => GroupQuery::Decide {
+                group: group.clone(),
+                approve: *approve,
+                people: self.both_names(people, turn)?.into_iter().map(|(jid, _)| jid).collect(),
+            },
+        }])
+    }
+
+    /// The group as it is first: a description must name the one it replaces. And as it is in the end.
+    fn update_steps(
+        &self,
+        group: &Jid,
+        update: &GroupUpdate,
+        turn: &mut Turn<'_>,
+    ) -> Result<Vec<GroupQuery>, Error> {
+        let mut steps = vec![GroupQuery::Info(group.clone())];
+        if let Some(text) = &update.subject {
+            steps.push(GroupQuery::Subject { group: group.clone(), text: text.clone() });
+        }
+        if let Some(text) = &update.description {
+            let mut id = [0; 8];
+            turn.rng.fill_bytes(&mut id);
+            steps.push(GroupQuery::Description {
+                group: group.clone(),
+                id: Some(hex::encode_upper(id)),
+                previous: None,
+                text: Some(text.clone()).filter(|text| !text.is_empty()),
+            });
+        }
+        let set = |setting: &GroupSetting| GroupQuery::Set { group: group.clone(), setting: *setting };
+        steps.extend(update.settings.iter().map(set));
+        steps.push(GroupQuery::Info(group.clone()));
+        Ok(steps)
+    }
+
+    /// Under which name the server is to look for each: the LID with the number beside it, or the number as given.
+    fn both_names(&self, people: &[Jid], turn: &Turn<'_>) -> Result<Vec<(Jid, Option<Jid>)>, Error> {
+        let mut all: Vec<(Jid, Option<Jid>)> = Vec::new();
+        for person in people {
+            let person = match turn.tx.people().number(person.user(), turn.now)? {
+                Number::Registered(jid) if person.is_pn() => jid,
+                _ => person.bare(),
+            };
+            let other = turn.tx.people().other_name(&person)?;
+            let pair = match other {
+                Some(lid) if person.is_pn() => (lid, Some(person)),
+                other => (person, other),
+            };
+            if !all.contains(&pair) {
+                all.push(pair);
+            }
+        }
+        Ok(all)
+    }
+
+    pub(in crate::account) fn group_work_answered(
+        &mut self,
+        work: GroupWork,
+        node: &Node,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let ticket = work.ticket;
+        let answer = if let Some(refusal) = Iq::refusal(node) {
+            let unknown =
+                refusal.code == 404 || (refusal.code == 403 && matches!(work.asked, GroupQuery::Info(_)));
+            Some(Err(if unknown { GroupError::Unknown } else { GroupError::Refused(refusal.code) }))
+        } else {
+            self.step_done(work, node, turn)?
+        };
+        if let Some(answer) = answer {
+            turn.effects.push(Effect::Answer(ticket, Answer::Group(answer)));
+        }
+        Ok(())
+    }
+
+    /// `None`: there is more to ask.
+    fn step_done(
+        &mut self,
+        mut work: GroupWork,
+        node: &Node,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Result<GroupAnswer, GroupError>>, Error> {
+        let info = || node.find("group").and_then(|group| GroupInfo::parse(group).ok());
+        if let (GroupQuery::Info(_) | GroupQuery::Create { .. }, Some(mut info)) = (&work.asked, info()) {
+            // Whoever could not be added is listed, too, with an error.
+            let refused = node.find("group").into_iter().flat_map(|group| group.find_all("participant"));
+            let refused: Vec<Jid> =
+                refused.filter(|member| member.has("error")).filter_map(|member| member.jid("jid")).collect();
+            info.members.retain(|member| !refused.contains(&member.jid));
+            self.keep_group(&info, turn)?;
+        }
+        if let Some(mut next) = work.rest.pop_front() {
+            if let GroupQuery::Description { group, previous, .. } = &mut next {
+                *previous = turn.tx.groups().find(group)?.and_then(|known| known.description_id);
+            }
+            self.ask_step(work.ticket, work.command, next, work.rest, turn);
+            return Ok(None);
+        }
+        let answer = match work.command {
+            GroupCommand::List => {
+                let Ok(groups) = read_groups(node) else { return Ok(Some(Err(GroupError::Internal))) };
+                let mut views = Vec::new();
+                for info in &groups {
+                    self.keep_group(info, turn)?;
+                    views.push(self.group_view(&info.jid, turn)?.ok_or(GroupError::Internal));
+                }
+                match views.into_iter().collect::<Result<Vec<_>, _>>() {
+                    Ok(views) => GroupAnswer::Groups(views),
+                    Err(error) => return Ok(Some(Err(error))),
+                }
+            }
+            GroupCommand::Create { .. } => {
+                let Some(view) = (match info() {
+                    Some(info) => self.group_view(&info.jid, turn)?,
+                    None => None,
+                }) else {
+                    return Ok(Some(Err(GroupError::Internal)));
+                };
+                let mut results = Vec::new();
+                for result in read_results(node).into_iter().filter(|result| !self.is_own(&result.jid)) {
+                    results.push((self.number_first(&result.jid, turn)?, result.error.unwrap_or(200)));
+                }
+                GroupAnswer::Created { view: Box::new(view), results }
+            }
+            GroupCommand::Info(_) | GroupCommand::Update { .. } => {
+                let found = match info() {
+                    Some(info) => self.group_view(&info.jid, turn)?,
+                    None => None,
+                };
+                match found {
+                    Some(view) => GroupAnswer::Group(Box::new(view)),
+                    None => return Ok(Some(Err(GroupError::Internal))),
+                }
+            }
+            // Of a group that one is not in nothing is kept.
+            GroupCommand::InviteInfo(_) => match info() {
+                Some(info) => GroupAnswer::Group(Box::new(self.view_of(&info, turn)?)),
+                None => return Ok(Some(Err(GroupError::Internal))),
+            },
+            GroupCommand::Members { .. } | GroupCommand::Decide { .. } => {
+                let mut results = Vec::new();
+                for result in read_results(node) {
+                    if let Some(alt) = &result.alt {
+                        turn.tx.people().learn(&result.jid, alt)?;
+                    }
+                    results.push((self.number_first(&result.jid, turn)?, result.error.unwrap_or(200)));
+                }
+                GroupAnswer::Results(results)
+            }
+            GroupCommand::Leave(group) => {
+                turn.tx.groups().set_member(&group, false)?;
+                turn.tx.sender_keys().drop_own(&group)?;
+                GroupAnswer::Done
+            }
+            GroupCommand::Invite(_) | GroupCommand::RevokeInvite(_) => match read_invite(node) {
+                Ok(code) => GroupAnswer::Invite(code),
+                Err(_) => return Ok(Some(Err(GroupError::Internal))),
+            },
+            GroupCommand::Join(_) => match joined(node) {
+                Ok((group, inside)) => GroupAnswer::Joined { group, inside },
+                Err(_) => return Ok(Some(Err(GroupError::Internal))),
+            },
+            GroupCommand::Requests(_) => {
+                let Ok(all) = read_join_requests(node) else { return Ok(Some(Err(GroupError::Internal))) };
+                let mut requests = Vec::new();
+                for request in all {
+                    if let Some(alt) = &request.alt {
+                        turn.tx.people().learn(&request.jid, alt)?;
+                    }
+                    let lid = self.lid_known(&request.jid, turn)?;
+                    let jid = self.number_first(&request.jid, turn)?;
+                    requests.push(GroupRequest { jid, lid, at: Millis::from_secs(request.t) });
+                }
+                GroupAnswer::Requests(requests)
+            }
+        };
+        Ok(Some(Ok(answer)))
+    }
+
+    fn lid_known(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Jid>, Error> {
+        if person.is_lid() {
+            return Ok(Some(person.bare()));
+        }
+        Ok(turn.tx.people().lid_of(person)?)
+    }
+
+    fn group_view(&self, group: &Jid, turn: &Turn<'_>) -> Result<Option<GroupView>, Error> {
+        let Some(mut group) = turn.tx.groups().find(group)? else { return Ok(None) };
+        if let Some(owner) = &group.owner {
+            group.owner = Some(self.number_first(owner, turn)?);
+        }
+        let mut members = Vec::new();
+        for member in turn.tx.groups().participants(&group.jid)? {
+            let lid = self.lid_known(&member.jid, turn)?;
+            members.push(GroupMember { jid: self.number_first(&member.jid, turn)?, lid, role: member.role });
+        }
+        Ok(Some(GroupView { group, members }))
+    }
+
+    fn view_of(&self, info: &GroupInfo, turn: &Turn<'_>) -> Result<GroupView, Error> {
+        let owner = match &info.creator {
+            Some(owner) => Some(self.number_first(owner, turn)?),
+            None => None,
+        };
+        let mut members = Vec::new();
+        for member in &info.members {
+            let names = [Some(&member.jid), member.alt.as_ref()];
+            let lid = names.into_iter().flatten().find(|name| name.is_lid()).map(Jid::bare);
+            let pn = names.into_iter().flatten().find(|name| name.is_pn()).map(Jid::bare);
+            let jid = pn.unwrap_or_else(|| member.jid.bare());
+            members.push(GroupMember { jid, lid, role: role(member.rank) });
+        }
+        let group = Group {
+            jid: info.jid.clone(),
+            subject: info.subject.clone(),
+            description: info.description.as_ref().map(|description| description.text.clone()),
+            description_id: None,
+            owner,
+            created: info.created,
+            by_lid: info.by_lid,
+            announce: info.announce,
+            locked: info.locked,
+            ephemeral: info.ephemeral,
+            admins_add: info.admins_add,
+            approval: info.approval,
+            member: info.members.iter().any(|member| self.is_own(&member.jid)),
+            fetched_at: turn.now,
+        };
+        Ok(GroupView { group, members })
+    }
+}

@@ -1,0 +1,339 @@
+//! `/groups`: made, looked at, changed and left; who is in them, the link that leads in, and who waits at it
+//! (universal-api.md §10, flat; instance-api.md §10).
+
+mod people;
+mod read;
+
+pub(super) use people::{admins_add, admins_remove, decide, participants_add, participants_remove};
+
+use axum::{
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use self::read::{group_id, people, subject, update};
+use super::{
+    ApiError, App, Instance,
+    auth::{Caller, ToRead, ToSend},
+    body::Object,
+    fields::{self, Faults},
+    reply,
+};
+use crate::{
+    account::{GroupAnswer, GroupCommand, GroupError, GroupMember, GroupView, Role},
+    clock::Millis,
+    wire::Jid,
+};
+
+/// Where links that lead into a group begin.
+const LINK: &str = "https://chat.whatsapp.com/";
+/// Groups on one page at most (instance-api.md §10).
+const PER_PAGE: usize = 100;
+
+impl From<GroupError> for ApiError {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::NotConnected(status) => Self::NotConnected(status),
+            GroupError::Unknown => Self::GroupNotFound,
+            GroupError::Refused(code) => Self::GroupRefused(Some(code), Value::Null),
+            GroupError::Internal => Self::Internal,
+        }
+    }
+}
+
+/// The answer of a shape that the command has; any other is a fault of ours.
+macro_rules! shape {
+    ($answer:expr, $pattern:pat => $value:expr) => {
+        match $answer {
+            $pattern => $value,
+            _ => return Err(ApiError::Internal),
+        }
+    };
+}
+pub(super) use shape;
+
+async fn ask<I: Instance>(app: &App<I>, command: GroupCommand) -> Result<GroupAnswer, ApiError> {
+    Ok(app.parts.instance.group(command).await?)
+}
+
+fn success(more: Value) -> Response {
+    reply::ok(&with_success(more))
+}
+
+fn with_success(more: Value) -> Value {
+    let mut body = Map::new();
+    body.insert("success".into(), true.into());
+    if let Value::Object(more) = more {
+        body.extend(more);
+    }
+    Value::Object(body)
+}
+
+/// Each person and WhatsApp's code, as text.
+fn results(all: &[(Jid, u16)]) -> Value {
+    let one = |(jid, code): &(Jid, u16)| json!({ "jid": jid.to_wire(), "status": code.to_string() });
+    Value::Array(all.iter().map(one).collect())
+}
+
+fn member(member: &GroupMember) -> Value {
+    let admin = match member.role {
+        Role::Member => None,
+        Role::Admin => Some("admin"),
+        Role::SuperAdmin => Some("superadmin"),
+    };
+    json!({ "jid": member.jid.to_wire(), "lid": member.lid.as_ref().map(Jid::to_wire), "admin": admin })
+}
+
+fn short(view: &GroupView) -> Value {
+    let GroupView { group, members } = view;
+    json!({
+        "jid": group.jid.to_wire(),
+        "subject": group.subject,
+        "owner": group.owner.as_ref().map(Jid::to_wire),
+        "size": members.len(),
+        "description": group.description,
+    })
+}
+
+fn whole(view: &GroupView) -> Value {
+    let GroupView { group, members } = view;
+    json!({
+        "jid": group.jid.to_wire(),
+        "subject": group.subject,
+        "description": group.description,
+        "owner": group.owner.as_ref().map(Jid::to_wire),
+        "participants": members.iter().map(member).collect::<Vec<_>>(),
+        "size": members.len(),
+        "created_at": Millis::from_secs(group.created).rfc3339(),
+        "announce": group.announce,
+        "locked": group.locked,
+        "ephemeral_seconds": group.ephemeral,
+        "member_add": if group.admins_add { "admins" } else { "everyone" },
+        "join_approval": group.approval,
+    })
+}
+
+/// Which part of a list.
+#[derive(Deserialize)]
+pub(super) struct Page {
+    page: Option<String>,
+    per_page: Option<String>,
+}
+
+impl Page {
+    /// The first of both is 1.
+    fn read(&self, faults: &mut Faults) -> (usize, usize) {
+        let mut number = |field: &str, text: &Option<String>, most: usize, default: usize| match text {
+            None => default,
+            Some(text) => text.parse().ok().filter(|n| (1..=most).contains(n)).unwrap_or_else(|| {
+                faults.add(field, format!("The {field} field must be a whole number from 1 to {most}."));
+                default
+            }),
+        };
+        (number("page", &self.page, 1_000_000, 1), number("per_page", &self.per_page, PER_PAGE, PER_PAGE))
+    }
+}
+
+/// `GET /groups`.
+pub(super) async fn list<I: Instance>(
+    _: Caller<ToRead>,
+    State(app): State<App<I>>,
+    Query(page): Query<Page>,
+) -> Result<Response, ApiError> {
+    let mut faults = Faults::default();
+    let (page, per_page) = page.read(&mut faults);
+    faults.check()?;
+    let groups = shape!(ask(&app, GroupCommand::List).await?, GroupAnswer::Groups(groups) => groups);
+    let shown: Vec<Value> =
+        groups.iter().skip((page - 1).saturating_mul(per_page)).take(per_page).map(short).collect();
+    Ok(success(json!({ "groups": shown, "total": groups.len(), "page": page, "per_page": per_page })))
+}
+
+/// `POST /groups`: `subject`, `participants`.
+pub(super) async fn create<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    let mut faults = Faults::default();
+    let subject = subject(&body.members, true, &mut faults);
+    let people = people(&body.members, "participants", true, &mut faults);
+    faults.check()?;
+    let (Some(subject), Some(people)) = (subject, people) else { return Err(ApiError::Internal) };
+    let answer = ask(&app, GroupCommand::Create { subject, people }).await?;
+    let (view, all) = shape!(answer, GroupAnswer::Created { view, results } => (view, results));
+    let body = with_success(json!({
+        "message": "Group created successfully",
+        "group": { "jid": view.group.jid.to_wire(), "subject": view.group.subject },
+        "participants": results(&all),
+    }));
+    Ok(reply::json(StatusCode::CREATED, &body))
+}
+
+/// `GET /groups/{jid}`.
+pub(super) async fn info<I: Instance>(
+    _: Caller<ToRead>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+) -> Result<Response, ApiError> {
+    let answer = ask(&app, GroupCommand::Info(group_id(&jid)?)).await?;
+    Ok(success(whole(&*shape!(answer, GroupAnswer::Group(view) => view))))
+}
+
+/// `PATCH /groups/{jid}`: at least one of `subject`, `description` and the switches.
+pub(super) async fn change<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    let mut faults = Faults::default();
+    let update = update(&body.members, &mut faults);
+    faults.check()?;
+    let answer = ask(&app, GroupCommand::Update { group: group_id(&jid)?, update }).await?;
+    let shown = whole(&*shape!(answer, GroupAnswer::Group(view) => view));
+    let mut body = Map::from_iter([("message".to_owned(), "Group updated successfully".into())]);
+    if let Value::Object(members) = shown {
+        let beside = ["participants", "size", "owner", "created_at"];
+        body.extend(members.into_iter().filter(|(name, _)| !beside.contains(&name.as_str())));
+    }
+    Ok(success(Value::Object(body)))
+}
+
+/// `POST /groups/{jid}/leave`.
+pub(super) async fn leave<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+) -> Result<Response, ApiError> {
+    ask(&app, GroupCommand::Leave(group_id(&jid)?)).await?;
+    Ok(success(json!({ "message": "Left group successfully" })))
+}
+
+/// `GET /groups/{jid}/invite`.
+pub(super) async fn invite<I: Instance>(
+    _: Caller<ToRead>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+) -> Result<Response, ApiError> {
+    let answer = ask(&app, GroupCommand::Invite(group_id(&jid)?)).await?;
+    let code = shape!(answer, GroupAnswer::Invite(code) => code);
+    Ok(success(json!({ "code": code, "invite_link": format!("{LINK}{code}") })))
+}
+
+/// `DELETE /groups/{jid}/invite`, and `POST`, which is the same.
+pub(super) async fn revoke_invite<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+) -> Result<Response, ApiError> {
+    let answer = ask(&app, GroupCommand::RevokeInvite(group_id(&jid)?)).await?;
+    let code = shape!(answer, GroupAnswer::Invite(code) => code);
+    let link = format!("{LINK}{code}");
+    Ok(success(json!({ "message": "Invite link revoked", "new_code": code, "new_invite_link": link })))
+}
+
+/// `GET /groups/invite/{code}`: what a code leads to.
+pub(super) async fn invite_info<I: Instance>(
+    _: Caller<ToRead>,
+    State(app): State<App<I>>,
+    Path(code): Path<String>,
+) -> Result<Response, ApiError> {
+    let code = invite_code(&code).ok_or(ApiError::GroupNotFound)?;
+    let answer = app.parts.instance.group(GroupCommand::InviteInfo(code)).await.map_err(leads_nowhere)?;
+    let view = shape!(answer, GroupAnswer::Group(view) => view);
+    let mut shown = short(&view);
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("join_approval".into(), view.group.approval.into());
+    }
+    Ok(success(shown))
+}
+
+/// `POST /groups/join`: `code`, or the whole `invite_link`.
+pub(super) async fn join<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    let mut faults = Faults::default();
+    let given = fields::text(&body.members, &["code", "invite_link"], &mut faults);
+    let code = given.and_then(invite_code);
+    match (given, &code) {
+        (None, _) if fields::first(&body.members, &["code", "invite_link"]).is_none_or(Value::is_string) => {
+            faults.add("code", fields::required("code"));
+        }
+        (Some(_), None) => faults.add("code", "The code field must be an invite code or an invite link."),
+        _ => {}
+    }
+    faults.check()?;
+    let Some(code) = code else { return Err(ApiError::Internal) };
+    let answer = app.parts.instance.group(GroupCommand::Join(code)).await.map_err(leads_nowhere)?;
+    let (group, inside) = shape!(answer, GroupAnswer::Joined { group, inside } => (group, inside));
+    let (message, status) = match inside {
+        true => ("Joined group successfully", "joined"),
+        false => ("Request to join sent", "pending"),
+    };
+    Ok(success(json!({ "message": message, "jid": group.to_wire(), "status": status })))
+}
+
+/// `GET /groups/{jid}/requests`.
+pub(super) async fn requests<I: Instance>(
+    _: Caller<ToRead>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+) -> Result<Response, ApiError> {
+    let answer = ask(&app, GroupCommand::Requests(group_id(&jid)?)).await?;
+    let all = shape!(answer, GroupAnswer::Requests(all) => all);
+    let one = |request: &crate::account::GroupRequest| {
+        json!({
+            "jid": request.jid.to_wire(),
+            "lid": request.lid.as_ref().map(Jid::to_wire),
+            "requested_at": request.at.rfc3339(),
+        })
+    };
+    Ok(success(json!({ "requests": all.iter().map(one).collect::<Vec<_>>(), "total": all.len() })))
+}
+
+/// A code that WhatsApp does not know (any more) names no group: 404, 406 malformed, 410 revoked, 436 unavailable.
+fn leads_nowhere(error: GroupError) -> ApiError {
+    match error {
+        GroupError::Refused(404 | 406 | 410 | 436) => ApiError::GroupNotFound,
+        error => error.into(),
+    }
+}
+
+/// The code in a link or by itself: letters, digits, `_` and `-`, 22 of them today.
+fn invite_code(text: &str) -> Option<String> {
+    let text = text.trim();
+    let code = match text.split_once("chat.whatsapp.com/") {
+        Some((_, code)) => code.split(['?', '#', '/']).next().unwrap_or_default(),
+        None => text,
+    };
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    ((8..=64).contains(&code.len()) && code.chars().all(good)).then(|| code.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::invite_code;
+
+    #[test]
+    fn a_code_is_found_in_whatever_form_people_paste_it() {
+        let code = "AbCdEfGhIjKlMnOpQrStUv";
+        for text in [
+            code.to_owned(),
+            format!(" {code} "),
+            format!("https://chat.whatsapp.com/{code}"),
+            format!("http://chat.whatsapp.com/{code}?mode=x"),
+            format!("chat.whatsapp.com/{code}/"),
+        ] {
+            assert_eq!(invite_code(&text).as_deref(), Some(code), "{text}");
+        }
+        for text in ["", "short", "https://chat.whatsapp.com/", "AbCd EfGh IjKl", "../../etc/passwd"] {
+            assert_eq!(invite_code(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Who is in a group, and what they may do: each person has a result.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use serde_json::json;
+
+use super::{
+    ask,
+    read::{group_id, people},
+    results, shape, success,
+};
+use crate::{
+    account::{GroupAnswer, GroupCommand, MemberChange},
+    api::{
+        ApiError, App, Instance,
+        auth::{Caller, ToSend},
+        body::Object,
+        fields::{self, Faults},
+    },
+    wire::Jid,
+};
+
+/// `POST /groups/{jid}/participants`.
+pub(in crate::api) async fn participants_add<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    change(&app, &jid, MemberChange::Add, &body, "Participants added successfully").await
+}
+
+/// `DELETE /groups/{jid}/participants`.
+pub(in crate::api) async fn participants_remove<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    change(&app, &jid, MemberChange::Remove, &body, "Participants removed successfully").await
+}
+
+/// `POST /groups/{jid}/admins`.
+pub(in crate::api) async fn admins_add<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    change(&app, &jid, MemberChange::Promote, &body, "Participants promoted successfully").await
+}
+
+/// `DELETE /groups/{jid}/admins`.
+pub(in crate::api) async fn admins_remove<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    change(&app, &jid, MemberChange::Demote, &body, "Participants demoted successfully").await
+}
+
+async fn change<I: Instance>(
+    app: &App<I>,
+    jid: &str,
+    change: MemberChange,
+    body: &Object,
+    done: &str,
+) -> Result<Response, ApiError> {
+    let mut faults = Faults::default();
+    let people = people(&body.members, "participants", true, &mut faults);
+    faults.check()?;
+    let (group, Some(people)) = (group_id(jid)?, people) else { return Err(ApiError::Internal) };
+    let all = all_results(app, GroupCommand::Members { group, change, people }).await?;
+    some_done(&all)?;
+    Ok(success(json!({ "message": done, "participants": results(&all) })))
+}
+
+/// `POST /groups/{jid}/requests`: `approve` and `reject`, at least one of them.
+pub(in crate::api) async fn decide<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    let mut faults = Faults::default();
+    let approved = people(&body.members, "approve", false, &mut faults);
+    let rejected = people(&body.members, "reject", false, &mut faults);
+    if fields::first(&body.members, &["approve", "reject"]).is_none() {
+        faults.add("approve", "At least one of approve, reject is required.");
+    }
+    let both =
+        approved.iter().flatten().find(|person| rejected.iter().flatten().any(|other| other == *person));
+    if both.is_some() {
+        faults.add("reject", "The reject field must not name anybody whom approve names.");
+    }
+    faults.check()?;
+    let group = group_id(&jid)?;
+    let mut all = Vec::new();
+    for (approve, people) in [(true, approved), (false, rejected)] {
+        if let Some(people) = people {
+            let command = GroupCommand::Decide { group: group.clone(), approve, people };
+            all.extend(all_results(&app, command).await?);
+        }
+    }
+    some_done(&all)?;
+    Ok(success(json!({ "message": "Requests handled successfully", "participants": results(&all) })))
+}
+
+async fn all_results<I: Instance>(app: &App<I>, command: GroupCommand) -> Result<Vec<(Jid, u16)>, ApiError> {
+    Ok(shape!(ask(app, command).await?, GroupAnswer::Results(all) => all))
+}
+
+/// All refused is a refusal.
+fn some_done(all: &[(Jid, u16)]) -> Result<(), ApiError> {
+    if all.iter().any(|(_, code)| *code == 200) {
+        return Ok(());
+    }
+    Err(ApiError::GroupRefused(None, results(all)))
+}

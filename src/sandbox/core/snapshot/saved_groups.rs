@@ -1,0 +1,143 @@
+//! Groups, and phones' sender keys, as JSON and back.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{SnapshotError, account_id, bytes, jid, text};
+use crate::{
+    crypto::signal::SenderKeys,
+    sandbox::core::{
+        AccountId, DeviceRef, Namespace,
+        groups::{Group, Text},
+        phone_groups::{GroupKeys, OwnKey},
+    },
+    stanza::Rank,
+};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SavedGroup {
+    jid: String,
+    by_lid: bool,
+    subject: String,
+    subject_at: u64,
+    subject_by: usize,
+    created: u64,
+    creator: usize,
+    /// Id, text, author, time.
+    description: Option<(String, String, usize, u64)>,
+    /// 0 member, 1 admin, 2 the one who made it.
+    members: Vec<(usize, u8)>,
+    announce: bool,
+    locked: bool,
+    ephemeral: u32,
+    admins_add: bool,
+    approval: bool,
+    code: String,
+    requests: Vec<(usize, u64)>,
+    version: u64,
+}
+
+/// Account and device.
+type SavedDeviceRef = (usize, u16);
+
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct SavedKeys {
+    /// Chat, record, devices that were told.
+    own: Vec<(String, String, Vec<SavedDeviceRef>)>,
+    /// Chat, device, record.
+    others: Vec<(String, usize, u16, String)>,
+}
+
+impl SavedGroup {
+    pub(super) fn of(group: &Group) -> Self {
+        let description = group.description.as_ref();
+        Self {
+            jid: group.jid.to_wire(),
+            by_lid: group.namespace == Namespace::Lid,
+            subject: group.subject.clone(),
+            subject_at: group.subject_at,
+            subject_by: group.subject_by.0,
+            created: group.created,
+            creator: group.creator.0,
+            description: description.map(|d| (d.id.clone(), d.text.clone(), d.by.0, d.t)),
+            members: group.members.iter().map(|(id, rank)| (id.0, *rank as u8)).collect(),
+            announce: group.announce,
+            locked: group.locked,
+            ephemeral: group.ephemeral,
+            admins_add: group.admins_add,
+            approval: group.approval,
+            code: group.code.clone(),
+            requests: group.requests.iter().map(|(id, t)| (id.0, *t)).collect(),
+            version: group.version,
+        }
+    }
+
+    pub(super) fn restore(&self, accounts: usize) -> Result<Group, SnapshotError> {
+        let account = |n: usize| account_id(n, accounts);
+        let rank = |code: u8| match code {
+            1 => Rank::Admin,
+            2 => Rank::SuperAdmin,
+            _ => Rank::Member,
+        };
+        let description = match &self.description {
+            None => None,
+            Some((id, text, by, t)) => {
+                Some(Text { id: id.clone(), text: text.clone(), by: account(*by)?, t: *t })
+            }
+        };
+        let members = self.members.iter().map(|(id, code)| Ok((account(*id)?, rank(*code))));
+        let requests = self.requests.iter().map(|(id, t)| Ok((account(*id)?, *t)));
+        Ok(Group {
+            jid: jid(&self.jid)?,
+            namespace: if self.by_lid { Namespace::Lid } else { Namespace::Pn },
+            subject: self.subject.clone(),
+            subject_at: self.subject_at,
+            subject_by: account(self.subject_by)?,
+            created: self.created,
+            creator: account(self.creator)?,
+            description,
+            members: members.collect::<Result<BTreeMap<_, _>, SnapshotError>>()?,
+            announce: self.announce,
+            locked: self.locked,
+            ephemeral: self.ephemeral,
+            admins_add: self.admins_add,
+            approval: self.approval,
+            code: self.code.clone(),
+            requests: requests.collect::<Result<BTreeMap<_, _>, SnapshotError>>()?,
+            version: self.version,
+        })
+    }
+}
+
+impl SavedKeys {
+    pub(super) fn of(keys: &GroupKeys) -> Self {
+        let own = keys.own.iter().map(|(chat, key)| {
+            let told = key.told.iter().map(|device| (device.account.0, device.device)).collect();
+            (chat.clone(), text(key.keys.encode()), told)
+        });
+        let others = keys.others.iter().map(|((chat, device), keys)| {
+            (chat.clone(), device.account.0, device.device, text(keys.encode()))
+        });
+        Self { own: own.collect(), others: others.collect() }
+    }
+
+    pub(super) fn restore(
+        &self,
+        account_id: &impl Fn(usize) -> Result<AccountId, SnapshotError>,
+    ) -> Result<GroupKeys, SnapshotError> {
+        let record = |encoded: &str| {
+            SenderKeys::decode(&bytes(encoded)?).map_err(|_| SnapshotError::Damaged("sender key"))
+        };
+        let device = |account: usize, device: u16| Ok(DeviceRef { account: account_id(account)?, device });
+        let mut keys = GroupKeys::default();
+        for (chat, encoded, told) in &self.own {
+            let told = told.iter().map(|(account, id)| device(*account, *id)).collect::<Result<_, _>>()?;
+            keys.own.insert(chat.clone(), OwnKey { keys: record(encoded)?, told });
+        }
+        for (chat, account, id, encoded) in &self.others {
+            keys.others.insert((chat.clone(), device(*account, *id)?), record(encoded)?);
+        }
+        Ok(keys)
+    }
+}
