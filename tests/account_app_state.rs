@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use wazap::{
     account::{Answer, Command, Recipient, SendError, StateChange, Status, Ticket},
     crypto::app_state::Collection,
-    sandbox::PhoneChange,
+    sandbox::{PhoneChange, Sending},
     store::chats::{ChatView, Mute},
     wire::Jid,
 };
@@ -488,6 +488,48 @@ fn reading_waits_for_a_server_that_is_out_of_order() {
     pair.pass(5 * MINUTE);
     assert!(view(&pair).pinned);
     assert_eq!(versions(&pair)[0], 1);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn groups_and_their_messages_are_named_as_in_every_client() {
+    let (mut pair, _) = talking(76);
+    let group = pair.lab.create_group(OWN, "Team", &[ALICE], true, pair.now).unwrap().jid;
+    pair.drive();
+    let what = Sending::Text { text: "to all".into(), quote: None };
+    let id = pair.lab.send(ALICE, &group, what, pair.now).unwrap();
+    pair.drive();
+    let chat = || Recipient::Jid(group.parse().unwrap());
+    let star = ask(&mut pair, StateChange::Star { chat: chat(), id: id.clone(), on: true });
+    let read = StateChange::Chat {
+        chat: chat(),
+        archived: None,
+        pinned: Some(true),
+        muted: None,
+        unread: Some(false),
+    };
+    let read = ask(&mut pair, read);
+    pair.drive();
+    assert_eq!([pair.settled(star), pair.settled(read)], [Some(Ok(())); 2]);
+    // The author, as the group names its members.
+    let author = pair.lab.phone(ALICE).unwrap().lid;
+    assert!(on_phone(&pair, &["star", &group, &id, "0", &author]).is_some());
+    let mark = on_phone(&pair, &["markChatAsRead", &group]).unwrap();
+    let last = &mark["markChatAsReadAction"]["messageRange"]["messages"][0]["key"];
+    assert_eq!((&last["id"], &last["participant"]), (&json!(id), &json!(author)));
+    phone(&mut pair, &PhoneChange::Star { chat: group.clone(), id: id.clone(), on: false });
+    phone(&mut pair, &PhoneChange::Archive { chat: group.clone(), on: true });
+    pair.drive();
+    let told = pair.events_of("chat.updated").pop().unwrap();
+    assert_eq!(
+        (&told["jid"], &told["is_group"], &told["archived"]),
+        (&json!(group), &json!(true), &json!(true))
+    );
+    let stars = pair.events_of("message.starred");
+    assert_eq!(
+        stars.iter().map(|star| star["starred"].clone()).collect::<Vec<_>>(),
+        [json!(true), json!(false)]
+    );
     pair.assert_well_behaved();
 }
 
