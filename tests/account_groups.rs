@@ -376,6 +376,100 @@ fn a_group_is_described_once_for_many_waiting_sends() {
 }
 
 #[test]
+fn a_message_addressed_in_the_groups_old_way_is_sent_once_more_in_its_new_one() {
+    let mut pair = linked(117);
+    let group = group(&mut pair, true);
+    says(&mut pair, &group, "one");
+    // The group changed its ways, and nobody told.
+    let (chat, numbers) = (group.clone(), [OWN, ALICE, BEA]);
+    pair.store(move |tx| {
+        let known = tx.groups().find(&chat)?.unwrap();
+        tx.groups().set(&wazap::account::Group { by_lid: false, ..known })?;
+        let members = numbers.map(|who| (Jid::pn(who), wazap::account::Role::Member));
+        tx.groups().set_participants(&chat, &members, wazap::clock::Millis(0))
+    });
+    let id = says(&mut pair, &group, "two");
+    let modes: Vec<&str> = pair
+        .written
+        .iter()
+        .filter(|node| node.tag == "message" && node.text("id") == Some(&id))
+        .filter_map(|node| node.text("addressing_mode"))
+        .collect();
+    assert_eq!(modes, ["pn", "lid"]);
+    assert_eq!(read_by(&pair, ALICE, &group), ["one", "two"]);
+    assert_eq!(pair.progress_of(&id), ["sent", "delivered"]);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn a_message_that_names_its_author_without_the_device_is_read_all_the_same() {
+    let mut pair = linked(118);
+    let group = group(&mut pair, true);
+    phone_says(&mut pair, ALICE, &group, "first");
+    let lid = pair.lab.phone(ALICE).unwrap().lid;
+    let (chat, sender) = (group.clone(), lid.parse::<Jid>().unwrap());
+    // As if a companion of Alice's had written, and the server had kept to itself which.
+    pair.store(move |tx| {
+        let keys = tx.sender_keys().of(&chat, &sender)?;
+        tx.sender_keys().set(&chat, &sender.with_device(4), &keys)?;
+        tx.sender_keys().set(&chat, &sender, &wazap::crypto::signal::SenderKeys::default())
+    });
+    phone_says(&mut pair, ALICE, &group, "second");
+    assert_eq!(pair.events_of("message.received").len(), 2);
+    assert!(pair.events_of("message.undecryptable").is_empty());
+}
+
+#[test]
+fn only_admins_write_where_only_admins_may() {
+    let mut pair = linked(119);
+    let made = pair.lab.create_group(ALICE, "News", &[OWN], true, pair.now).unwrap();
+    pair.drive();
+    let group: Jid = made.jid.parse().unwrap();
+    let set = |pair: &mut Pair, on| {
+        let update = GroupUpdate { settings: vec![GroupSetting::Announce(on)], ..GroupUpdate::default() };
+        done(pair, GroupCommand::Update { group: group.clone(), update })
+    };
+    assert_eq!(set(&mut pair, true), Err(GroupError::Refused(401)), "no admin");
+    pair.lab.change_members(&group, MemberChange::Promote, &[OWN], pair.now).unwrap();
+    pair.drive();
+    assert!(set(&mut pair, true).is_ok());
+    says(&mut pair, &group, "as an admin");
+    pair.lab.change_members(&group, MemberChange::Demote, &[OWN], pair.now).unwrap();
+    pair.drive();
+    let id = says(&mut pair, &group, "as a member");
+    assert_eq!(pair.progress_of(&id), ["failed"]);
+    assert_eq!(read_by(&pair, ALICE, &group), ["as an admin"]);
+    // What was refused had told nobody anything; the next message does.
+    pair.lab.change_members(&group, MemberChange::Promote, &[OWN], pair.now).unwrap();
+    pair.drive();
+    says(&mut pair, &group, "as an admin again");
+    assert_eq!(read_by(&pair, ALICE, &group), ["as an admin", "as an admin again"]);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn a_groups_timer_goes_with_every_message_and_its_name_with_the_chat() {
+    let mut pair = linked(121);
+    let group = group(&mut pair, true);
+    says(&mut pair, &group, "stays");
+    for (seconds, text) in [(604_800, "goes"), (0, "stays again")] {
+        let settings = vec![GroupSetting::Ephemeral(seconds)];
+        let update = GroupUpdate { settings, ..GroupUpdate::default() };
+        done(&mut pair, GroupCommand::Update { group: group.clone(), update }).unwrap();
+        says(&mut pair, &group, text);
+        let last = pair.lab.messages(ALICE, None).unwrap().pop().unwrap();
+        let expiration = &last.message["extendedTextMessage"]["contextInfo"]["expiration"];
+        assert_eq!(expiration.as_u64().unwrap_or(0), u64::from(seconds), "{text}: {}", last.message);
+    }
+    let name = pair.store(move |tx| {
+        let chat = tx.messages().find_chat(&group)?.unwrap();
+        Ok(tx.chats().view(chat.id)?.unwrap().name)
+    });
+    assert_eq!(name.as_deref(), Some("Team"));
+    pair.assert_well_behaved();
+}
+
+#[test]
 fn what_was_taken_while_the_process_died_is_sent_once() {
     let mut pair = linked(113);
     let group = group(&mut pair, true);
@@ -390,6 +484,44 @@ fn what_was_taken_while_the_process_died_is_sent_once() {
     says(&mut pair, &group, "after");
     assert_eq!(read_by(&pair, ALICE, &group), ["before", "in between", "after"]);
     pair.assert_well_behaved();
+}
+
+#[test]
+fn killed_at_any_moment_or_with_a_full_disk_everybody_reads_everything_once() {
+    use pair::Mishap::{KilledAfter, KilledBefore, StoreFails};
+    for mishap in [KilledBefore, KilledAfter(0), KilledAfter(1), KilledAfter(2), StoreFails] {
+        let mut pair = linked(120);
+        let group = group(&mut pair, true);
+        says(&mut pair, &group, "one");
+        let (mut sent, mut written) = (vec!["one".to_owned()], Vec::new());
+        for round in 0..4 {
+            // In the turn that takes it, in the one that hears it was taken, and in later ones.
+            pair.ask(Command::SendMessage(send(&group, Body::Text(format!("text {round}")))));
+            for _ in 0..round {
+                pair.step();
+            }
+            pair.mishap = Some(mishap);
+            pair.pass(Duration::from_secs(30));
+            let bea = phone_says(&mut pair, BEA, &group, &format!("bea {round}"));
+            pair.pass(Duration::from_secs(30));
+            written.push(bea);
+            sent.push(format!("text {round}"));
+        }
+        says(&mut pair, &group, "the end");
+        let read: Vec<String> =
+            read_by(&pair, ALICE, &group).into_iter().filter(|text| !text.starts_with("bea")).collect();
+        let mut once = read.clone();
+        once.dedup();
+        assert_eq!(once, read, "{mishap:?}: twice");
+        // What was asked for in a turn that never was, nobody has promised.
+        assert!(read.iter().all(|text| text == "the end" || sent.contains(text)));
+        assert_eq!(
+            (read.first().map(String::as_str), read.last().map(String::as_str)),
+            (Some("one"), Some("the end"))
+        );
+        assert_eq!(pair.received(), written, "{mishap:?}: each of the other's once, in order");
+        pair.assert_well_behaved();
+    }
 }
 
 fn view(answer: Result<GroupAnswer, GroupError>) -> GroupView {

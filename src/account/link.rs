@@ -201,6 +201,8 @@ impl Account {
                 self.drop_connection(turn);
                 return self.set_status(Status::Disconnected, Some("multidevice_mismatch"), turn);
             }
+            // What groups told while nobody listened is lost: each is looked at again before the next send.
+            Info::Dirty { kind, .. } if kind == "groups" => turn.tx.groups().make_all_stale()?,
             Info::Dirty { .. } | Info::Other => {}
         }
         Ok(())
