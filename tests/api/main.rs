@@ -18,3 +18,4 @@ mod routing;
 mod schedule;
 mod sending;
 mod statuses;
+mod webhooks;
