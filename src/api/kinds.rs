@@ -25,6 +25,8 @@ use crate::{
 
 /// Longest names and addresses of places and cards, in characters.
 const NAME_MAX: usize = 255;
+/// Longest emoji, in bytes. Two people who kiss, each with a colour of skin, take 35; a cluster as such has no end.
+const EMOJI_MAX: usize = 64;
 /// Longest question, and longest option (what WhatsApp's own clients allow).
 const QUESTION_MAX: usize = 255;
 const OPTION_MAX: usize = 100;
@@ -76,7 +78,9 @@ fn participant(members: &Map<String, Value>, faults: &mut Faults) -> Option<Jid>
 fn emoji(members: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
     match members.get("emoji") {
         Some(Value::String(emoji)) if emoji.is_empty() => Some(String::new()),
-        Some(Value::String(emoji)) if !emoji.is_ascii() && emoji.graphemes(true).count() == 1 => {
+        Some(Value::String(emoji))
+            if !emoji.is_ascii() && emoji.len() <= EMOJI_MAX && emoji.graphemes(true).count() == 1 =>
+        {
             Some(emoji.clone())
         }
         None | Some(Value::Null) => {

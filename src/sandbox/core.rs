@@ -10,6 +10,7 @@ mod app_state;
 mod changes;
 mod compose;
 mod faults;
+mod forge;
 mod groups;
 mod iq;
 mod journal;

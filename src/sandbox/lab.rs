@@ -115,6 +115,12 @@ impl Lab {
         Ok(self.world.send_from(phone, to, what, now)?)
     }
 
+    /// This phone sends a person any bytes in place of a message, as only a hostile client does. The id.
+    pub fn forge(&mut self, number: &str, to: &str, plaintext: Vec<u8>, now: Millis) -> Reply<String> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.forge(phone, to, plaintext, now)?)
+    }
+
     /// A phone makes a group of people by number, in which members go by LID or by number.
     pub fn create_group(
         &mut self,
