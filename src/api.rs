@@ -34,6 +34,7 @@ mod schedule;
 mod send;
 mod server;
 mod statuses;
+mod webhooks;
 
 use std::{
     ops::Deref,
@@ -69,6 +70,8 @@ pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 /// What an API is made of.
 pub struct Parts<I> {
     pub instance: I,
+    /// The instance's own id, in addresses.
+    pub instance_id: uuid::Uuid,
     pub store: Store,
     /// The token of `--token`.
     pub token: Option<Configured>,
@@ -169,6 +172,15 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/disconnect", post(link::disconnect))
         .route("/events", get(events::list))
         .route("/events/stream", get(events::stream))
+        .route(
+            "/instances/{uuid}/webhook",
+            get(webhooks::show).put(webhooks::configure).delete(webhooks::remove),
+        )
+        .route("/webhooks", get(webhooks::list))
+        .route("/webhooks/{id}/rewind", post(webhooks::rewind))
+        .route("/webhooks/{id}/pause", post(webhooks::pause))
+        .route("/webhooks/{id}/resume", post(webhooks::resume))
+        .route("/webhooks/{id}/redeliver", post(webhooks::redeliver))
         .route("/health", get(health::health))
         .merge(page::routes())
         .fallback(|| async { ApiError::NotFound })

@@ -1,6 +1,6 @@
 //! The generated messages, and their JSON form.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
@@ -19,6 +19,15 @@ mod wa {
 static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| {
     DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice()).ok()
 });
+
+/// Whether a member of `waE2E.Message` is in our schema.
+pub fn is_known_member(number: u32) -> bool {
+    static MEMBERS: LazyLock<HashSet<u32>> = LazyLock::new(|| {
+        let message = POOL.as_ref().and_then(|pool| pool.get_message_by_name("wa.Message"));
+        message.map(|message| message.fields().map(|field| field.number()).collect()).unwrap_or_default()
+    });
+    MEMBERS.contains(&number)
+}
 
 /// A serialized `waE2E.Message` as JSON: camelCase names, bytes as base64, enums as numbers, 64-bit integers as
 /// numbers up to 2^53 and as strings above. Only members that are present appear. `None` if the bytes are no message.

@@ -96,6 +96,7 @@ pub async fn run(
     let api_stop = CancellationToken::new();
     let parts = api::Parts {
         instance: desk,
+        instance_id: instance,
         store: store.clone(),
         token: config.token.as_deref().map(Configured::new),
         public_url,

@@ -3,7 +3,7 @@
 //! What has been delivered is rows (`store::hooks`), so that a restart changes nothing; what to do next is a pure
 //! function of those, the log and the time (`plan`). Events of one chat reach a hook in order; chats do not wait for
 //! each other, and nothing that is received waits for a hook. Delivery is at least once, with the same bytes, signature
-//! and `X-Webhook-Id` each time (platform-webhooks.md §2).
+//! and `X-Webhook-Id` each time (platform-webhooks.md §2, §4).
 mod driver;
 mod plan;
 mod post;
@@ -28,7 +28,10 @@ pub struct Options {
     pub instance: Uuid,
     /// From connecting to the last byte of the answer. Default 5 s.
     pub timeout: Duration,
+    /// Of posts to the platform.
     pub retry: Retry,
+    /// Of posts to a user's hook.
+    pub user_retry: Retry,
     /// How long posts in flight may still take after a stop, before they are dropped (and later repeated). Default 2 s:
     /// the whole process is to end within 5.
     pub grace: Duration,
@@ -40,6 +43,7 @@ impl Options {
             instance,
             timeout: Duration::from_secs(5),
             retry: Retry::default(),
+            user_retry: Retry::user(),
             grace: Duration::from_secs(2),
         }
     }
@@ -52,6 +56,8 @@ pub struct Retry {
     pub pauses: Vec<Duration>,
     /// Pause after 400, 401, 404 and 422, which trying again soon will not change. Default 60 s.
     pub refused: Duration,
+    /// A receiver's `Retry-After` is obeyed up to this long. Default 0 for the platform, an hour for users' hooks.
+    pub obey: Duration,
 }
 
 impl Default for Retry {
@@ -59,11 +65,22 @@ impl Default for Retry {
         Self {
             pauses: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(),
             refused: Duration::from_secs(60),
+            obey: Duration::ZERO,
         }
     }
 }
 
 impl Retry {
+    /// For users' hooks: 10 s, 60 s, 5 min, 30 min, then hourly, whatever the failure (platform-webhooks.md §4.3).
+    pub fn user() -> Self {
+        let hour = Duration::from_secs(3600);
+        Self {
+            pauses: [10, 60, 300, 1800, 3600].map(Duration::from_secs).to_vec(),
+            refused: hour,
+            obey: hour,
+        }
+    }
+
     fn pause(&self, attempts: u32, refused: bool) -> Duration {
         let nth = usize::try_from(attempts).unwrap_or(usize::MAX).saturating_sub(1);
         let pause = self.pauses.get(nth).or(self.pauses.last()).copied().unwrap_or(self.refused);
@@ -71,7 +88,7 @@ impl Retry {
     }
 
     fn longest(&self) -> Duration {
-        self.pauses.iter().copied().max().unwrap_or_default().max(self.refused)
+        self.pauses.iter().copied().max().unwrap_or_default().max(self.refused).max(self.obey)
     }
 }
 
@@ -115,6 +132,7 @@ struct Worker {
     stop: CancellationToken,
     url: String,
     secret: Option<String>,
+    epoch: u64,
 }
 
 impl Workers {
@@ -126,13 +144,18 @@ impl Workers {
         options: &Arc<Options>,
         stop: &CancellationToken,
     ) {
-        let wanted: HashMap<i64, Hook> =
-            hooks.into_iter().filter(|hook| hook.active).map(|hook| (hook.id, hook)).collect();
+        let wanted: HashMap<i64, Hook> = hooks
+            .into_iter()
+            .filter(|hook| hook.active && hook.paused.is_none())
+            .map(|hook| (hook.id, hook))
+            .collect();
         let stale: Vec<i64> = self
             .running
             .iter()
             .filter(|(id, worker)| {
-                wanted.get(id).is_none_or(|hook| hook.url != worker.url || hook.secret != worker.secret)
+                wanted.get(id).is_none_or(|hook| {
+                    (&hook.url, &hook.secret, hook.epoch) != (&worker.url, &worker.secret, worker.epoch)
+                })
             })
             .map(|(&id, worker)| {
                 worker.stop.cancel();
@@ -149,7 +172,8 @@ impl Workers {
             let stop = stop.child_token();
             let drive = driver::drive(store.clone(), id, options.clone(), stop.clone());
             let task = self.tasks.spawn(drive).id();
-            self.running.insert(id, Worker { task, stop, url: hook.url, secret: hook.secret });
+            let Hook { url, secret, epoch, .. } = hook;
+            self.running.insert(id, Worker { task, stop, url, secret, epoch });
         }
     }
 

@@ -88,6 +88,7 @@ async fn retention_waits_for_a_hook_but_not_beyond_the_bound() {
         lane: lane.into(),
         done,
         behind,
+        strikes: 0,
         attempts: 3,
         next_at: NOW,
         error: Some("http 500".into()),

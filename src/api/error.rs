@@ -26,6 +26,9 @@ pub(super) enum ApiError {
     /// A good token without this scope.
     Forbidden,
     NotFound,
+    /// The address names another instance.
+    InstanceNotFound,
+    WebhookNotFound,
     QrNotAvailable(Status),
     MessageNotFound(String),
     /// As many sends wait for their time as may.
@@ -87,6 +90,12 @@ impl ApiError {
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN", "The token does not allow this.", none()),
             Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND", "There is no such route.", none()),
+            Self::InstanceNotFound => {
+                (StatusCode::NOT_FOUND, "INSTANCE_NOT_FOUND", "There is no such instance here.", none())
+            }
+            Self::WebhookNotFound => {
+                (StatusCode::NOT_FOUND, "WEBHOOK_NOT_FOUND", "There is no such webhook.", none())
+            }
             Self::QrNotAvailable(status) => (
                 StatusCode::NOT_FOUND,
                 "QR_NOT_AVAILABLE",

@@ -16,6 +16,10 @@ impl Faults {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// # Errors
     /// 422 if there is any.
     pub(super) fn check(self) -> Result<(), ApiError> {

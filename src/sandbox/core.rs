@@ -22,6 +22,7 @@ mod peer;
 mod phone;
 mod phone_groups;
 mod phone_life;
+mod privacy;
 mod queue;
 mod receipts;
 mod session;

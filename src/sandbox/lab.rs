@@ -169,6 +169,12 @@ impl Lab {
         Ok(self.world.receipt_from(phone, id, ReceiptKind::Read, now)?)
     }
 
+    /// The phone's user changes a privacy setting.
+    pub fn privacy(&mut self, number: &str, name: &str, value: &str, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.set_privacy(phone, name, value, now)?)
+    }
+
     /// Switches a phone on or off; switched off, what it is sent waits.
     pub fn online(&mut self, number: &str, online: bool, now: Millis) -> Reply<()> {
         let phone = self.world.phone(number)?;

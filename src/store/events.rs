@@ -43,6 +43,7 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub seq: u64,
+    pub kind: String,
     /// `""`: the instance's own.
     pub lane: String,
     /// The platform's path segment; `None`: not for the platform.
@@ -121,7 +122,7 @@ impl Events<'_> {
 
     /// The log after `seq`, without its bytes: for the hooks.
     pub fn entries(&self, seq: u64, limit: u32) -> Result<Vec<Entry>, Error> {
-        let select = "SELECT seq, lane, path FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        let select = "SELECT seq, lane, path, kind FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2";
         let mut statement = self.tx.conn().prepare_cached(select)?;
         let rows = statement.query_map(params![sql(seq), limit], entry)?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -129,7 +130,7 @@ impl Events<'_> {
 
     /// One lane of the log after `seq` and up to `upto`.
     pub fn lane_entries(&self, lane: &str, seq: u64, upto: u64, limit: u32) -> Result<Vec<Entry>, Error> {
-        let select = "SELECT seq, lane, path FROM event
+        let select = "SELECT seq, lane, path, kind FROM event
                       WHERE lane = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
         let mut statement = self.tx.conn().prepare_cached(select)?;
         let rows = statement.query_map(params![lane, sql(seq), sql(upto), limit], entry)?;
@@ -141,6 +142,11 @@ impl Events<'_> {
         let select = "SELECT path, body FROM event WHERE seq = ?1 AND path IS NOT NULL AND body IS NOT NULL";
         let mut statement = self.tx.conn().prepare_cached(select)?;
         Ok(statement.query_row([sql(seq)], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
+    /// One event; `None`: no longer kept.
+    pub fn find(&self, seq: u64) -> Result<Option<Event>, Error> {
+        Ok(self.read_after(seq.saturating_sub(1), 1, &[])?.events.pop().filter(|event| event.seq == seq))
     }
 
     /// Removes events from before `older_than` that every hook has had, and the oldest ones beyond `max_rows` even if a
@@ -166,5 +172,5 @@ impl Events<'_> {
 }
 
 fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
-    Ok(Entry { seq: unsql(row.get(0)?), lane: row.get(1)?, path: row.get(2)? })
+    Ok(Entry { seq: unsql(row.get(0)?), lane: row.get(1)?, path: row.get(2)?, kind: row.get(3)? })
 }

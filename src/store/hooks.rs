@@ -3,12 +3,19 @@
 //! An event is delivered in its lane's order. A hook stands at a cursor: everything up to there has been delivered. Lanes
 //! that stand elsewhere, ahead of the cursor or behind it, have a row of their own; a lane that fails therefore holds up
 //! neither the cursor nor the other lanes, and costs one row however long it lasts.
+mod control;
+mod letters;
+mod user;
+
 use std::fmt;
 
 use rusqlite::{OptionalExtension as _, Row, params, types::Type};
 
 use super::{Error, Tx, sql, unsql};
 use crate::clock::Millis;
+pub use control::{Lag, Pause, Place};
+pub use letters::{Letter, NewLetter};
+pub use user::{Change, Configured, KINDS, KINDS_DEFAULT, Wanted};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -37,7 +44,14 @@ pub struct Hook {
     pub secret: Option<String>,
     /// What is not active is not delivered to, and keeps no event from being pruned.
     pub active: bool,
+    /// Why nothing is delivered for the moment; what waits is kept.
+    pub paused: Option<Pause>,
+    /// The kinds of events that a user's hook is told of. The platform has its own rule.
+    pub wanted: Wanted,
+    /// Changes with everything that is done to the hook from outside its delivery.
+    pub epoch: u64,
     pub cursor: u64,
+    pub updated: Millis,
     pub last_attempt: Option<Millis>,
     pub last_success: Option<Millis>,
     /// Of the last attempt, if that failed: `http 500`, `timeout` …
@@ -65,6 +79,8 @@ pub struct Lane {
     pub behind: bool,
     /// Failed attempts at the event after `done`.
     pub attempts: u32,
+    /// Those of them that count as the event's own fault: others arrived meanwhile.
+    pub strikes: u32,
     /// When the next attempt is due.
     pub next_at: Millis,
     pub error: Option<String>,
@@ -73,10 +89,14 @@ pub struct Lane {
 /// Where a hook has got to since the last time: stored in one piece.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// Of the hook when its delivery began. Progress of an earlier epoch is not stored.
+    pub epoch: u64,
     pub cursor: u64,
     pub set: Vec<Lane>,
     /// Lanes that stand at the cursor again.
     pub clear: Vec<String>,
+    /// Events put aside.
+    pub letters: Vec<NewLetter>,
     pub last_attempt: Option<Millis>,
     pub last_success: Option<Millis>,
     pub last_error: Option<String>,
@@ -92,7 +112,9 @@ impl<'t> Tx<'t> {
     }
 }
 
-const COLUMNS: &str = "id, kind, url, secret, active, cursor, last_attempt, last_success, last_error";
+const COLUMNS: &str =
+    "id, kind, url, secret, active, cursor, last_attempt, last_success, last_error, paused, events,
+                       epoch, updated";
 
 impl Hooks<'_> {
     /// Sets the platform's address and secret; returns the hook's id. A new one is told what happens from now on, a
@@ -138,7 +160,8 @@ impl Hooks<'_> {
         let select = format!("SELECT {COLUMNS} FROM hook WHERE id = ?1");
         let found = self.tx.conn().prepare_cached(&select)?.query_row([id], hook).optional()?;
         let Some(found) = found else { return Ok(None) };
-        let select = "SELECT lane, done, behind, attempts, next_at, error FROM hook_lane WHERE hook = ?1";
+        let select =
+            "SELECT lane, done, behind, attempts, next_at, error, strikes FROM hook_lane WHERE hook = ?1";
         let mut statement = self.tx.conn().prepare_cached(select)?;
         let rows = statement.query_map([id], |row| {
             Ok(Lane {
@@ -148,32 +171,47 @@ impl Hooks<'_> {
                 attempts: row.get(3)?,
                 next_at: Millis(unsql(row.get(4)?)),
                 error: row.get(5)?,
+                strikes: row.get(6)?,
             })
         })?;
         let lanes = rows.collect::<Result<_, _>>()?;
         Ok(Some((found, lanes)))
     }
 
-    /// Stores where a hook has got to. Nothing happens if it has been removed meanwhile.
+    /// Stores where a hook has got to. Nothing happens if it has been removed, or something was done to it, meanwhile.
     pub fn progress(&self, id: i64, progress: &Progress) -> Result<(), Error> {
         let update = "UPDATE hook SET cursor = MAX(cursor, ?2), last_attempt = COALESCE(?3, last_attempt),
-                      last_success = COALESCE(?4, last_success), last_error = ?5 WHERE id = ?1";
+                      last_success = COALESCE(?4, last_success), last_error = ?5 WHERE id = ?1 AND epoch = ?6";
         let at = |at: Option<Millis>| at.map(|at| sql(at.0));
         let (attempt, success) = (at(progress.last_attempt), at(progress.last_success));
-        let row = params![id, sql(progress.cursor), attempt, success, progress.last_error];
+        let row =
+            params![id, sql(progress.cursor), attempt, success, progress.last_error, sql(progress.epoch)];
         if self.tx.conn().prepare_cached(update)?.execute(row)? == 0 {
             return Ok(());
         }
-        let upsert = "INSERT OR REPLACE INTO hook_lane (hook, lane, done, behind, attempts, next_at, error)
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let upsert =
+            "INSERT OR REPLACE INTO hook_lane (hook, lane, done, behind, attempts, next_at, error, strikes)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let mut upsert = self.tx.conn().prepare_cached(upsert)?;
-        for Lane { lane, done, behind, attempts, next_at, error } in &progress.set {
-            upsert.execute(params![id, lane, sql(*done), behind, attempts, sql(next_at.0), error])?;
+        for Lane { lane, done, behind, attempts, strikes, next_at, error } in &progress.set {
+            upsert.execute(params![
+                id,
+                lane,
+                sql(*done),
+                behind,
+                attempts,
+                sql(next_at.0),
+                error,
+                strikes
+            ])?;
         }
         let mut clear =
             self.tx.conn().prepare_cached("DELETE FROM hook_lane WHERE hook = ?1 AND lane = ?2")?;
         for lane in &progress.clear {
             clear.execute(params![id, lane])?;
+        }
+        for letter in &progress.letters {
+            self.put_aside(id, letter)?;
         }
         self.drop_passed()
     }
@@ -201,10 +239,11 @@ impl Hooks<'_> {
         let count = "SELECT COUNT(DISTINCT event.seq) FROM event JOIN hook ON hook.active
                      LEFT JOIN hook_lane ON hook_lane.hook = hook.id AND hook_lane.lane = event.lane
                      WHERE event.seq <= ?1 AND event.seq > COALESCE(hook_lane.done, hook.cursor)
-                     AND (hook.kind <> 'platform' OR event.path IS NOT NULL)";
+                     AND CASE hook.kind WHEN 'platform' THEN event.path IS NOT NULL
+                         ELSE EXISTS (SELECT 1 FROM json_each(hook.events) WHERE value IN ('*', event.kind)) END";
         let upto = sql(upto);
         let lost = self.tx.conn().prepare_cached(count)?.query_row([upto], |row| row.get(0))?;
-        let lanes = "UPDATE hook_lane SET done = ?1, attempts = 0, next_at = 0 WHERE done < ?1";
+        let lanes = "UPDATE hook_lane SET done = ?1, attempts = 0, strikes = 0, next_at = 0 WHERE done < ?1";
         self.tx.conn().prepare_cached(lanes)?.execute([upto])?;
         self.tx.conn().prepare_cached("UPDATE hook SET cursor = ?1 WHERE cursor < ?1")?.execute([upto])?;
         self.drop_passed()?;
@@ -229,5 +268,9 @@ fn hook(row: &Row<'_>) -> rusqlite::Result<Hook> {
         last_attempt: time(6)?,
         last_success: time(7)?,
         last_error: row.get(8)?,
+        paused: row.get::<_, Option<String>>(9)?.as_deref().map(Pause::of),
+        wanted: Wanted::of(&row.get::<_, String>(10)?),
+        epoch: unsql(row.get(11)?),
+        updated: Millis(unsql(row.get(12)?)),
     })
 }

@@ -6,19 +6,31 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Options,
+    Options, Retry,
     plan::{Outcome, Plan, Refused},
     post::Target,
 };
 use crate::{
     clock::Millis,
-    store::{Error, Store, events::Entry, hooks::Progress},
+    store::{
+        Error, Store,
+        events::Entry,
+        hooks::{Kind, Letter, Pause, Progress, Wanted},
+    },
 };
 
 /// Log rows read at a time.
 const READ: usize = 250;
 /// After storing failed; posting goes on meanwhile, and is repeated if the process ends before it works again.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a post was about.
+enum Job {
+    /// The next event of a lane.
+    Lane(String),
+    /// A dead letter, sent once more.
+    Letter,
+}
 
 type Saving = BoxFuture<'static, Result<(), (Progress, Error)>>;
 
@@ -31,17 +43,38 @@ pub(super) async fn drive(
 ) -> Result<(), Error> {
     let Some((found, rows)) = store.read(move |tx| tx.hooks().load(hook)).await? else { return Ok(()) };
     let target = Target::new(&found, options.clone());
-    let mut driver = Driver { plan: Plan::new(&found, rows), store, hook, options, down: false };
+    let grace = options.grace;
+    let retry = match found.kind {
+        Kind::Platform => options.retry.clone(),
+        Kind::User => options.user_retry.clone(),
+    };
+    let mut driver = Driver {
+        plan: Plan::new(&found, rows),
+        store,
+        hook,
+        kind: found.kind,
+        wanted: found.wanted,
+        retry,
+        down: false,
+        unwanted: false,
+        letters: Letters { look: true, ..Letters::default() },
+    };
     let mut newest = driver.store.newest_event();
+    let mut changed = driver.store.hooks_changed();
     let mut posts = FuturesUnordered::new();
     let mut saving: Option<Saving> = None;
     let mut save_from = Instant::now();
     loop {
         newest.mark_unchanged();
         driver.read().await?;
-        for (lane, seq) in driver.plan.due(Millis::now(), &driver.options.retry) {
+        for (lane, seq) in driver.plan.due(Millis::now(), &driver.retry) {
+            let (target, store, attempt) = (&target, driver.store.clone(), driver.plan.attempt(&lane));
+            let post = async move { (Job::Lane(lane), target.deliver(&store, seq, attempt).await) };
+            posts.push(post.boxed());
+        }
+        if let Some(letter) = driver.letter().await? {
             let (target, store) = (&target, driver.store.clone());
-            posts.push(async move { (lane, target.deliver(&store, seq).await) });
+            posts.push(again(target, store, hook, letter).boxed());
         }
         if saving.is_none() && save_from <= Instant::now() {
             saving = driver.save();
@@ -49,11 +82,14 @@ pub(super) async fn drive(
         let wake = driver.wake(saving.is_none().then_some(save_from));
         tokio::select! {
             () = stop.cancelled() => break,
-            Some((lane, outcome)) = posts.next() => {
-                driver.settle(&lane, outcome);
+            Some((job, outcome)) = posts.next() => {
+                driver.settle(&job, outcome);
                 // Whatever else has ended meanwhile is stored together with it.
-                while let Some(Some((lane, outcome))) = posts.next().now_or_never() {
-                    driver.settle(&lane, outcome);
+                while let Some(Some((job, outcome))) = posts.next().now_or_never() {
+                    driver.settle(&job, outcome);
+                }
+                if std::mem::take(&mut driver.unwanted) {
+                    driver.store.write(move |tx| tx.hooks().pause(hook, Pause::Gone)).await?;
                 }
             }
             saved = poll(&mut saving) => {
@@ -62,14 +98,20 @@ pub(super) async fn drive(
                     save_from = Instant::now() + delay;
                 }
             }
+            more = changed.changed() => {
+                if more.is_err() {
+                    return Err(Error::Closed);
+                }
+                driver.letters.look = true;
+            }
             more = newest.changed() => if more.is_err() { return Err(Error::Closed) },
             () = sleep(wake) => {}
         }
     }
     // What is in flight may still arrive, and is stored if it does; the rest is posted again after the restart.
-    let grace = Instant::now() + driver.options.grace;
-    while let Ok(Some((lane, outcome))) = tokio::time::timeout_at(grace, posts.next()).await {
-        driver.settle(&lane, outcome);
+    let grace = Instant::now() + grace;
+    while let Ok(Some((job, outcome))) = tokio::time::timeout_at(grace, posts.next()).await {
+        driver.settle(&job, outcome);
     }
     if let Some(saving) = saving
         && let Err((progress, _)) = saving.await
@@ -86,9 +128,41 @@ struct Driver {
     plan: Plan,
     store: Store,
     hook: i64,
-    options: Arc<Options>,
+    kind: Kind,
+    wanted: Wanted,
+    retry: Retry,
     /// The last post failed: said once, not at every retry.
     down: bool,
+    /// The receiver wants no more.
+    unwanted: bool,
+    letters: Letters,
+}
+
+/// Dead letters that are sent once more, one after the other.
+#[derive(Default)]
+struct Letters {
+    /// There may be some.
+    look: bool,
+    flying: bool,
+    /// Those up to here had their turn.
+    after: u64,
+}
+
+/// Sends a letter, and stores what came of it.
+async fn again(target: &Target, store: Store, hook: i64, letter: Letter) -> (Job, Outcome) {
+    let seq = letter.event.seq;
+    let outcome = target.deliver_event(&letter.event, letter.attempts.saturating_add(1)).await;
+    let error = match &outcome {
+        Outcome::Delivered | Outcome::Gone => None,
+        Outcome::Failed { error, .. } => Some(error.clone()),
+        Outcome::Unwanted => Some("http 410".to_owned()),
+    };
+    if let Err(error) = store.write(move |tx| tx.hooks().letter_sent(hook, seq, error.as_deref())).await {
+        tracing::error!(%error, "what came of a dead letter cannot be stored");
+        // It will be sent again: not at once.
+        tokio::time::sleep(STORE_AGAIN).await;
+    }
+    (Job::Letter, outcome)
 }
 
 impl Driver {
@@ -98,23 +172,45 @@ impl Driver {
             let limit = u32::try_from(room.min(READ)).unwrap_or(u32::MAX);
             let entries = self.store.read(move |tx| tx.events().entries(after, limit)).await?;
             let Some(last) = entries.last().map(|entry| entry.seq) else { break };
-            self.plan.scanned(entries, last, for_platform);
+            self.plan.scanned(entries, last, |entry| wants(self.kind, &self.wanted, entry));
         }
-        while let Some(behind) = self.plan.behind(Millis::now(), &self.options.retry) {
+        while let Some(behind) = self.plan.behind(Millis::now(), &self.retry) {
             let read = behind.clone();
             let limit = u32::try_from(read.limit).unwrap_or(u32::MAX);
             let entries = self
                 .store
                 .read(move |tx| tx.events().lane_entries(&read.lane, read.after, read.upto, limit))
                 .await?;
-            self.plan.caught_up(&behind, entries, for_platform);
+            self.plan.caught_up(&behind, entries, |entry| wants(self.kind, &self.wanted, entry));
         }
         Ok(())
     }
 
-    fn settle(&mut self, lane: &str, outcome: Outcome) {
+    /// The next letter to be sent once more, if there is a free slot for it.
+    async fn letter(&mut self) -> Result<Option<Letter>, Error> {
+        if !self.letters.look || self.letters.flying || !self.plan.take_slot() {
+            return Ok(None);
+        }
+        let (hook, after) = (self.hook, self.letters.after);
+        let found = self.store.read(move |tx| tx.hooks().next_letter(hook, after)).await?;
+        match &found {
+            Some(letter) => (self.letters.flying, self.letters.after) = (true, letter.event.seq),
+            None => {
+                self.plan.free_slot();
+                // Those marked while others were on their way.
+                self.letters = Letters { look: after > 0, ..Letters::default() };
+            }
+        }
+        Ok(found)
+    }
+
+    fn settle(&mut self, job: &Job, outcome: Outcome) {
         match &outcome {
-            Outcome::Failed { error, refused: Refused(true) } => {
+            Outcome::Unwanted => {
+                tracing::warn!(hook = self.hook, "the receiver is gone: the hook is paused");
+                self.unwanted = true;
+            }
+            Outcome::Failed { error, refused: Refused(true), .. } => {
                 tracing::warn!(hook = self.hook, error, "the receiver refuses an event; trying again");
                 self.down = true;
             }
@@ -130,7 +226,13 @@ impl Driver {
             }
             Outcome::Gone => {}
         }
-        self.plan.settle(lane, outcome, Millis::now(), &self.options.retry);
+        match job {
+            Job::Lane(lane) => self.plan.settle(lane, outcome, Millis::now(), &self.retry),
+            Job::Letter => {
+                self.letters.flying = false;
+                self.plan.free_slot();
+            }
+        }
     }
 
     /// Begins to store what has changed.
@@ -166,8 +268,12 @@ impl Driver {
     }
 }
 
-fn for_platform(entry: &Entry) -> bool {
-    entry.path.is_some()
+/// Whether an event is for this hook.
+fn wants(kind: Kind, wanted: &Wanted, entry: &Entry) -> bool {
+    match kind {
+        Kind::Platform => entry.path.is_some(),
+        Kind::User => wanted.contains(&entry.kind),
+    }
 }
 
 async fn poll(saving: &mut Option<Saving>) -> Result<(), (Progress, Error)> {

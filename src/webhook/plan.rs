@@ -3,7 +3,10 @@
 //!
 //! Lanes (chats, and the instance's own) are delivered in order each. A lane that fails is set apart ("behind"): it gets a
 //! row of its own, keeps only its next few events in memory, and the hook's cursor goes on without it.
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::Retry;
 use crate::{
@@ -24,6 +27,8 @@ const APART: usize = 256;
 pub(super) const AHEAD: usize = 16;
 /// As many, for the instance's own lane: what has been superseded goes, so that few ever wait.
 const AHEAD_INSTANCE: usize = 1_000;
+/// Failures, each beside a delivery that succeeded, after which a user's event is put aside (platform-webhooks.md §4.3).
+const STRIKES: u32 = 6;
 /// Of these events only the newest matters once the receiver cannot be reached (platform-webhooks.md §2).
 const SUPERSEDED: [&str; 2] = ["qr", "connection"];
 
@@ -39,11 +44,17 @@ pub(super) enum Outcome {
     Failed {
         error: String,
         refused: Refused,
+        /// Not to be tried again before.
+        after: Option<Duration>,
     },
+    /// The receiver wants no more of this hook.
+    Unwanted,
 }
 
 #[derive(Debug)]
 pub(super) struct Plan {
+    kind: hooks::Kind,
+    epoch: u64,
     cursor: u64,
     /// Every event up to here is delivered, or queued in its lane, or behind in a lane with `more`.
     scanned: u64,
@@ -58,6 +69,10 @@ pub(super) struct Plan {
     last_attempt: Option<Millis>,
     last_success: Option<Millis>,
     last_error: Option<String>,
+    /// Deliveries so far: whether others arrive while one fails.
+    successes: u64,
+    /// Put aside and not stored yet.
+    letters: Vec<hooks::NewLetter>,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +86,9 @@ struct Lane {
     behind: bool,
     flying: bool,
     attempts: u32,
+    strikes: u32,
+    /// The hook's successes at the last failure.
+    mark: u64,
     next_at: Millis,
     error: Option<String>,
     /// It has a row.
@@ -80,6 +98,11 @@ struct Lane {
 impl Lane {
     fn idle(&self) -> bool {
         self.queue.is_empty() && !self.more && !self.flying && self.attempts == 0
+    }
+
+    /// The event in front has not failed.
+    fn renew(&mut self) {
+        (self.attempts, self.strikes, self.next_at, self.error) = (0, 0, Millis(0), None);
     }
 
     /// Everything up to here, and nothing after it, is delivered.
@@ -100,6 +123,10 @@ pub(super) struct Behind {
 impl Plan {
     pub(super) fn new(hook: &hooks::Hook, rows: Vec<hooks::Lane>) -> Self {
         let mut plan = Self {
+            kind: hook.kind,
+            epoch: hook.epoch,
+            successes: 0,
+            letters: Vec::new(),
             cursor: hook.cursor,
             scanned: hook.cursor,
             lanes: BTreeMap::new(),
@@ -114,13 +141,14 @@ impl Plan {
             last_error: hook.last_error.clone(),
         };
         for row in rows {
-            let hooks::Lane { lane, done, behind, attempts, next_at, error } = row;
+            let hooks::Lane { lane, done, behind, attempts, strikes, next_at, error } = row;
             plan.apart += usize::from(behind);
             let known = Lane {
                 done,
                 more: behind,
                 behind,
                 attempts,
+                strikes,
                 next_at,
                 error,
                 stored: true,
@@ -176,7 +204,7 @@ impl Plan {
         if lane.queue.is_empty() {
             lane.done = lane.done.max(last);
             // The event that failed is no longer kept.
-            (lane.attempts, lane.next_at, lane.error) = (0, Millis(0), None);
+            lane.renew();
         }
         self.touch(&read.lane);
     }
@@ -230,20 +258,33 @@ impl Plan {
         }
         match outcome {
             Outcome::Delivered | Outcome::Gone => {
+                self.successes += u64::from(outcome == Outcome::Delivered);
                 if let Some((seq, _)) = lane.queue.pop_front() {
                     lane.done = seq;
                     self.waiting = self.waiting.saturating_sub(usize::from(!lane.behind));
                 }
-                (lane.attempts, lane.next_at, lane.error) = (0, Millis(0), None);
+                lane.renew();
                 if outcome == Outcome::Delivered {
                     self.last_success = Some(now);
                     self.last_error = None;
                 }
             }
-            Outcome::Failed { error, refused: Refused(refused) } => {
+            Outcome::Failed { .. } | Outcome::Unwanted => {
+                let (error, refused, after) = match outcome {
+                    Outcome::Failed { error, refused: Refused(refused), after } => (error, refused, after),
+                    _ => ("http 410".to_owned(), false, None),
+                };
+                // The first failure counts, and each later one since which something else arrived.
+                let others = lane.attempts == 0 || self.successes > lane.mark;
+                lane.mark = self.successes;
+                lane.strikes = lane.strikes.saturating_add(u32::from(others));
                 lane.attempts = lane.attempts.saturating_add(1);
-                lane.next_at = now + retry.pause(lane.attempts, refused);
+                lane.next_at = now + retry.pause(lane.attempts, refused).max(after.unwrap_or_default());
                 self.last_error = Some(error.clone());
+                if self.kind == hooks::Kind::User && others && lane.strikes >= STRIKES {
+                    self.put_aside(name, error, now);
+                    return;
+                }
                 lane.error = Some(error);
                 if !lane.behind {
                     lane.behind = true;
@@ -259,8 +300,40 @@ impl Plan {
         self.touch(name);
     }
 
+    /// The receiver takes other events and never this one: it goes aside, and its chat goes on.
+    fn put_aside(&mut self, name: &str, error: String, now: Millis) {
+        let Some(lane) = self.lanes.get_mut(name) else { return };
+        if let Some((seq, _)) = lane.queue.pop_front() {
+            tracing::warn!(seq, error, "an event is put aside as a dead letter");
+            self.letters.push(hooks::NewLetter { seq, at: now, attempts: lane.attempts, error });
+            lane.done = seq;
+            self.waiting = self.waiting.saturating_sub(usize::from(!lane.behind));
+        }
+        lane.renew();
+        self.touch(name);
+    }
+
+    /// How often the event in front of a lane will have been posted with the next time.
+    pub(super) fn attempt(&self, name: &str) -> u32 {
+        self.lanes.get(name).map_or(1, |lane| lane.attempts.saturating_add(1))
+    }
+
+    /// Takes one of the slots for a post of another kind, if one is free.
+    pub(super) fn take_slot(&mut self) -> bool {
+        let free = self.flying < SLOTS;
+        self.flying += usize::from(free);
+        free
+    }
+
+    pub(super) fn free_slot(&mut self) {
+        self.flying = self.flying.saturating_sub(1);
+    }
+
     /// Of the instance's events that wait behind one which failed, only the newest of each kind is kept.
     fn supersede(&mut self) {
+        if self.kind != hooks::Kind::Platform {
+            return;
+        }
         let Some(lane) = self.lanes.get_mut("") else { return };
         if lane.attempts == 0 || lane.flying || lane.queue.len() < 2 {
             return;
@@ -283,7 +356,7 @@ impl Plan {
             return;
         }
         if lane.queue.front().map(|(seq, _)| *seq) != head {
-            (lane.attempts, lane.next_at, lane.error) = (0, Millis(0), None);
+            lane.renew();
         }
         self.touch("");
     }
@@ -320,6 +393,8 @@ impl Plan {
         let waiting = self.lanes.values().filter(|lane| !lane.behind).filter_map(first).min();
         self.cursor = self.cursor.max(waiting.unwrap_or(self.scanned));
         let mut progress = hooks::Progress {
+            epoch: self.epoch,
+            letters: std::mem::take(&mut self.letters),
             cursor: self.cursor,
             last_attempt: self.last_attempt,
             last_success: self.last_success,
@@ -347,6 +422,7 @@ impl Plan {
     /// `progress` could not be stored: what it said is to be said again.
     pub(super) fn not_stored(&mut self, progress: hooks::Progress) {
         self.unsaved = true;
+        self.letters.splice(..0, progress.letters);
         self.changed.extend(progress.set.into_iter().map(|row| row.lane));
         for name in progress.clear {
             self.lanes.entry(name).or_default().stored = true;
@@ -365,6 +441,7 @@ fn row(name: &str, lane: &Lane) -> hooks::Lane {
         done: lane.delivered(),
         behind: lane.behind,
         attempts: lane.attempts,
+        strikes: lane.strikes,
         next_at: lane.next_at,
         error: lane.error.clone(),
     }

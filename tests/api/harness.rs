@@ -37,6 +37,8 @@ use wazap::{
 
 /// 2025-12-30T17:30:00.000Z
 pub(crate) const START: Millis = Millis(1_767_115_800_000);
+/// Its id.
+pub(crate) const INSTANCE: uuid::Uuid = uuid::Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0000);
 /// Accepted in every story, as `--token` is.
 pub(crate) const TOKEN: &str = "sk_story";
 
@@ -208,6 +210,7 @@ impl Story {
         let clock = Arc::clone(&now);
         let router = router(Parts {
             instance: instance.clone(),
+            instance_id: INSTANCE,
             store: store.clone(),
             token: Some(Configured::new(TOKEN)),
             public_url: "http://127.0.0.1:3000".into(),

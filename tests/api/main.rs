@@ -19,3 +19,4 @@ mod routing;
 mod schedule;
 mod sending;
 mod statuses;
+mod webhooks;

@@ -53,15 +53,16 @@ impl Encrypted {
             let key = update.poll_creation_message_key;
             return of(AddOn::PollVote, key, vote.enc_iv, vote.enc_payload, update.sender_timestamp_ms);
         }
-        let plain = [
-            (AddOn::Reaction, message.enc_reaction_message),
-            (AddOn::Comment, message.enc_comment_message),
-            (AddOn::EventResponse, message.enc_event_response_message),
-        ];
+        let plain =
+            [(AddOn::Reaction, message.enc_reaction_message), (AddOn::Comment, message.enc_comment_message)];
         for (what, add_on) in plain {
             if let Some(add_on) = add_on {
                 return of(what, add_on.target_message_key, add_on.enc_iv, add_on.enc_payload, None);
             }
+        }
+        if let Some(answer) = message.enc_event_response_message {
+            let key = answer.event_creation_message_key;
+            return of(AddOn::EventResponse, key, answer.enc_iv, answer.enc_payload, None);
         }
         let secret = message.secret_encrypted_message?;
         let what = match secret.secret_enc_type? {

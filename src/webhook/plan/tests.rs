@@ -15,6 +15,10 @@ fn hook(cursor: u64) -> hooks::Hook {
         url: String::new(),
         secret: None,
         active: true,
+        paused: None,
+        wanted: hooks::Wanted::All,
+        epoch: 0,
+        updated: NOW,
         cursor,
         last_attempt: None,
         last_success: None,
@@ -32,6 +36,7 @@ fn plan(lanes: &[(&str, &str)]) -> Plan {
 fn more(plan: &mut Plan, first: u64, lanes: &[(&str, &str)]) {
     let entry = |(seq, (lane, path)): (u64, &(&str, &str))| Entry {
         seq,
+        kind: "message.received".into(),
         lane: (*lane).into(),
         path: (!path.is_empty()).then(|| (*path).into()),
     };
@@ -45,7 +50,7 @@ fn wanted(entry: &Entry) -> bool {
 }
 
 fn failed() -> Outcome {
-    Outcome::Failed { error: "http 500".into(), refused: Refused(false) }
+    Outcome::Failed { error: "http 500".into(), refused: Refused(false), after: None }
 }
 
 fn due(plan: &mut Plan, now: Millis) -> Vec<u64> {
@@ -63,7 +68,7 @@ fn failures_are_retried_on_the_schedule_of_the_contract() {
         let mut now = NOW;
         assert_eq!(due(&mut plan, now), [1]);
         for pause in pauses.map(Duration::from_secs) {
-            let outcome = Outcome::Failed { error: "no".into(), refused: Refused(refused) };
+            let outcome = Outcome::Failed { error: "no".into(), refused: Refused(refused), after: None };
             settle(&mut plan, "chat", outcome, now);
             let early = Millis((now + pause).0 - 1);
             assert_eq!((due(&mut plan, early), plan.next_at()), (vec![], Some(now + pause)));
@@ -72,6 +77,128 @@ fn failures_are_retried_on_the_schedule_of_the_contract() {
         }
         settle(&mut plan, "chat", Outcome::Delivered, now);
         assert!(plan.is_idle() && plan.next_at().is_none());
+    }
+}
+
+fn user() -> Plan {
+    Plan::new(&hooks::Hook { kind: hooks::Kind::User, ..hook(0) }, Vec::new())
+}
+
+#[test]
+fn a_users_hook_is_retried_on_its_own_schedule() {
+    let retry = Retry::user();
+    let mut plan = user();
+    more(&mut plan, 1, &[("chat", "incoming")]);
+    let mut now = NOW;
+    for pause in [10, 60, 300, 1800, 3600, 3600, 3600, 3600].map(Duration::from_secs) {
+        assert_eq!(plan.due(now, &retry), [("chat".to_owned(), 1)]);
+        plan.settle("chat", failed(), now, &retry);
+        assert_eq!(plan.next_at(), Some(now + pause));
+        assert!(plan.due(Millis((now + pause).0 - 1), &retry).is_empty());
+        now = now + pause;
+    }
+    assert_eq!(plan.attempt("chat"), 9, "with nothing arriving, nothing is put aside");
+    // What the receiver asks for is waited for, if it is longer.
+    for (asked, pause) in [(7200, 3600), (1, 3600)] {
+        plan.due(now, &retry);
+        let after = Some(Duration::from_secs(asked).min(retry.obey));
+        plan.settle(
+            "chat",
+            Outcome::Failed { error: "http 503".into(), refused: Refused(false), after },
+            now,
+            &retry,
+        );
+        now = now + Duration::from_secs(pause);
+        assert_eq!(plan.next_at(), Some(now));
+    }
+}
+
+#[test]
+fn what_asks_for_time_gets_it() {
+    let retry = Retry::user();
+    let mut plan = user();
+    more(&mut plan, 1, &[("chat", "incoming")]);
+    plan.due(NOW, &retry);
+    let after = Some(Duration::from_secs(1200));
+    plan.settle(
+        "chat",
+        Outcome::Failed { error: "http 503".into(), refused: Refused(false), after },
+        NOW,
+        &retry,
+    );
+    assert_eq!(plan.next_at(), Some(NOW + Duration::from_secs(1200)));
+    assert!(plan.due(NOW + Duration::from_secs(1199), &retry).is_empty());
+    assert_eq!(plan.due(NOW + Duration::from_secs(1200), &retry).len(), 1);
+}
+
+#[test]
+fn only_an_event_that_fails_while_others_arrive_is_put_aside() {
+    let retry = Retry::user();
+    let mut plan = user();
+    more(&mut plan, 1, &[("bad", "incoming"), ("bad", "incoming"), ("good", "incoming")]);
+    let mut now = NOW;
+    // The receiver is down for a day: many failures, of which one counts.
+    assert_eq!(plan.due(now, &retry).len(), 2);
+    plan.settle("good", failed(), now, &retry);
+    for _ in 0..20 {
+        plan.settle("bad", failed(), now, &retry);
+        now = now + Duration::from_hours(1);
+        assert!(plan.due(now, &retry).contains(&("bad".into(), 1)));
+    }
+    plan.settle("good", Outcome::Delivered, now, &retry);
+    let mut seq = 4;
+    for strike in 2..=6 {
+        plan.settle("bad", failed(), now, &retry);
+        // Failing again while nothing else is tried says nothing new about it.
+        now = now + Duration::from_hours(1);
+        plan.due(now, &retry);
+        plan.settle("bad", failed(), now, &retry);
+        let letters = plan.progress().unwrap().letters;
+        if strike < 6 {
+            assert!(letters.is_empty(), "strike {strike}");
+            more(&mut plan, seq, &[("good", "incoming")]);
+            seq += 1;
+            now = now + Duration::from_hours(1);
+            plan.due(now, &retry);
+            plan.settle("good", Outcome::Delivered, now, &retry);
+        } else {
+            assert_eq!((letters.len(), letters[0].seq, letters[0].error.as_str()), (1, 1, "http 500"));
+        }
+        if strike == 6 {
+            break;
+        }
+    }
+    // The chat goes on.
+    assert!(plan.due(now + Duration::from_hours(1), &retry).contains(&("bad".into(), 2)));
+}
+
+#[test]
+fn letters_that_were_not_stored_are_stored_later() {
+    let retry = Retry::user();
+    let mut plan = user();
+    more(&mut plan, 1, &[("bad", "incoming")]);
+    for n in 0..6 {
+        plan.due(NOW + Duration::from_hours(n), &retry);
+        plan.successes += 1;
+        plan.settle("bad", failed(), NOW + Duration::from_hours(n), &retry);
+    }
+    let progress = plan.progress().unwrap();
+    assert_eq!(progress.letters.len(), 1);
+    plan.not_stored(progress.clone());
+    assert_eq!(plan.progress().unwrap().letters, progress.letters);
+}
+
+#[test]
+fn a_user_gets_every_code_and_every_state() {
+    let mut plan = user();
+    more(&mut plan, 1, &[("", "qr"), ("", "qr"), ("", "qr")]);
+    let mut now = NOW;
+    due(&mut plan, now);
+    settle(&mut plan, "", failed(), now);
+    for seq in 1..=3 {
+        now = now + Duration::from_hours(1);
+        assert_eq!(due(&mut plan, now), [seq]);
+        settle(&mut plan, "", Outcome::Delivered, now);
     }
 }
 
