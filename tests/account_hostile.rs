@@ -487,7 +487,7 @@ fn an_account_of_ten_thousand_devices_is_written_to_on_a_hundred() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Any bytes, and any one byte of a real message changed, as the decrypted content of a message.
     #[test]

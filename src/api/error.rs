@@ -70,6 +70,7 @@ pub(super) enum ApiError {
     GroupRefused(Option<u16>, Value),
     FileNotFound,
     FileGone,
+    FileNotAuthentic,
     SendFailed {
         code: u16,
         /// The answer to a key that was seen before.
@@ -230,6 +231,12 @@ impl ApiError {
                 "WhatsApp's servers and the phone do not have the file any more.",
                 none(),
             ),
+            Self::FileNotAuthentic => (
+                StatusCode::NOT_FOUND,
+                "MEDIA_GONE",
+                "What WhatsApp's servers have is not the file that the message announced.",
+                json!({ "reason": "not_authentic" }),
+            ),
             Self::SendFailed { code, .. } => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "SEND_FAILED",
@@ -305,7 +312,8 @@ impl From<FileError> for ApiError {
             FileError::Timeout => Self::SendTimeout,
             FileError::Unknown => Self::FileNotFound,
             // What is there is not what was sent: nothing that a caller should get hold of.
-            FileError::Gone | FileError::NotAuthentic(_) => Self::FileGone,
+            FileError::NotAuthentic(_) => Self::FileNotAuthentic,
+            FileError::Gone => Self::FileGone,
             FileError::Internal => Self::Internal,
         }
     }

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::files::{encrypt, look, tidy, verify};
+use self::files::{Depth, Wanted, encrypt, look, tidy, verify};
 use super::Handle;
 use crate::{
     account::{Attachment, Body, Media, SendError, SendMessage, Sent, Shape},
@@ -277,12 +277,10 @@ impl Desk {
             let (path, documents) = (plain.file.0.clone(), self.0.documents);
             let (content_type, name) =
                 (plain.content_type.clone(), send.file_name.clone().or(plain.name.clone()));
-            let media_type = send.media_type;
-            spawn_blocking(move || {
-                look(&path, content_type.as_deref(), name.as_deref(), media_type, documents)
-            })
-            .await
-            .map_err(|_| FileError::Internal)??
+            let wanted = Wanted { media_type: send.media_type, sticker: send.sticker };
+            spawn_blocking(move || look(&path, content_type.as_deref(), name.as_deref(), wanted, documents))
+                .await
+                .map_err(|_| FileError::Internal)??
         };
         let (detected, facts) = looked;
         let kind = match send.media_type {
@@ -409,14 +407,15 @@ impl Desk {
                 outcome => outcome,
             };
             found?;
+            let parts = checked(part.path(), &attachment, Depth::Whole).await?;
             fs::rename(part.path(), &path)?;
-        } else if let Ok(kept) = File::options().append(true).open(&path) {
+            return Ok(Stored { path, parts, attachment });
+        }
+        if let Ok(kept) = File::options().append(true).open(&path) {
             // Its time begins anew with each use.
             let _ = kept.set_modified(UNIX_EPOCH + Duration::from_millis(Millis::now().0));
         }
-        let (kept, announced) = (path.clone(), attachment.clone());
-        let parts =
-            spawn_blocking(move || verify(&kept, &announced)).await.map_err(|_| FileError::Internal)?;
+        let parts = checked(&path, &attachment, Depth::Seal).await;
         if let Err(FileError::NotAuthentic(_)) = &parts {
             // Kept, it would be refused for ever; the servers may have the right one.
             let _ = fs::remove_file(&path);
@@ -440,7 +439,10 @@ impl Desk {
             match download.save(&mut file).await {
                 Ok(_) => return Ok(()),
                 Err(CdnError::Refused(_)) if !refresh => refresh = true,
-                Err(CdnError::Refused(_) | CdnError::Gone(_)) => return Err(FileError::Gone),
+                // A path that no request can name leads nowhere, whoever wrote it.
+                Err(CdnError::Refused(_) | CdnError::Gone(_) | CdnError::BadPath) => {
+                    return Err(FileError::Gone);
+                }
                 Err(CdnError::TooLarge { .. }) => {
                     return Err(FileError::NotAuthentic(MediaError::AnnouncedLength));
                 }
@@ -451,6 +453,12 @@ impl Desk {
             }
         }
     }
+}
+
+/// On a thread of its own.
+async fn checked(blob: &Path, announced: &Attachment, depth: Depth) -> Result<Parts, FileError> {
+    let (blob, announced) = (blob.to_owned(), announced.clone());
+    spawn_blocking(move || verify(&blob, &announced, depth)).await.map_err(|_| FileError::Internal)?
 }
 
 /// A checked file, to be read in parts.

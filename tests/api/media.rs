@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use wazap::{
+    crypto::media::MediaError,
     daemon::media::{FileError, Source},
     media::MediaType,
 };
@@ -159,4 +160,9 @@ async fn every_failure_of_a_file_has_its_row() {
     assert_eq!(story.call("GET", "/messages/3EB0/media", "").await.error(), error(404, "MESSAGE_NOT_FOUND"));
     story.instance.file_fails(FileError::Gone);
     assert_eq!(story.call("GET", "/messages/3EB0/media", "").await.error(), error(404, "MEDIA_GONE"));
+    assert_eq!(story.call("GET", "/messages/3EB0/media", "").await.details(), json!({}));
+    story.instance.file_fails(FileError::NotAuthentic(MediaError::Mac));
+    let answer = story.call("GET", "/messages/3EB0/media", "").await;
+    assert_eq!(answer.error(), error(404, "MEDIA_GONE"));
+    assert_eq!(answer.details(), json!({ "reason": "not_authentic" }));
 }

@@ -12,7 +12,7 @@ use crate::{
     account::Attachment,
     clock::Millis,
     crypto::media::{Claim, Encrypted, Encryptor, MediaKeys, MediaKind, Parts, Sidecar, Verifier},
-    media::{self, Detected, Documents, Facts, MediaType},
+    media::{self, Detected, Documents, Facts, Format, MediaType},
 };
 
 /// Removes kept files whose last use lies further back than [`KEPT`].
@@ -29,23 +29,44 @@ pub(super) fn tidy(folder: &Path, now: Millis) -> io::Result<()> {
     Ok(())
 }
 
+/// As what a file is to be sent.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) media_type: MediaType,
+    /// As an image without a frame.
+    pub(super) sticker: bool,
+}
+
+impl Wanted {
+    /// In the words of a request.
+    fn word(self) -> &'static str {
+        if self.sticker { "sticker" } else { self.media_type.word() }
+    }
+}
+
 pub(super) fn look(
     path: &Path,
     content_type: Option<&str>,
     name: Option<&str>,
-    media_type: MediaType,
+    wanted: Wanted,
     documents: Documents,
 ) -> Result<(Detected, Facts), FileError> {
+    let media_type = wanted.media_type;
     let mut file = File::open(path)?;
     let detected = media::detect(&mut file, content_type, name)?;
+    let unsupported =
+        || FileError::Unsupported { media_type: wanted.word(), detected: detected.mime().to_owned() };
     if detected.check(media_type, documents).is_err() {
-        let detected = detected.mime().to_owned();
-        return Err(FileError::Unsupported { media_type: media_type.word(), detected });
+        return Err(unsupported());
     }
     let facts = match detected.format() {
         Some(format) if media_type != MediaType::Document => media::facts(&mut file, format),
         _ => Facts::default(),
     };
+    // Phones show an image that they cannot read as a file to look at, and a sticker not at all.
+    if wanted.sticker && (detected.format() != Some(Format::Webp) || facts.width.is_none()) {
+        return Err(unsupported());
+    }
     Ok((detected, facts))
 }
 
@@ -73,8 +94,17 @@ pub(super) fn encrypt(
     Ok(encrypted)
 }
 
-/// Reads the whole blob once: nothing of it is handed out before its hash and MAC are checked.
-pub(super) fn verify(path: &Path, announced: &Attachment) -> Result<Parts, FileError> {
+/// How much of a blob is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Its hash and its MAC.
+    Seal,
+    /// What is in it, too: once, before it is kept.
+    Whole,
+}
+
+/// Reads the whole blob: nothing of it is handed out before it is known to be what was announced.
+pub(super) fn verify(path: &Path, announced: &Attachment, depth: Depth) -> Result<Parts, FileError> {
     let claim = Claim::new(
         announced.file_sha256.as_deref(),
         announced.file_enc_sha256.as_deref(),
@@ -92,6 +122,21 @@ pub(super) fn verify(path: &Path, announced: &Attachment) -> Result<Parts, FileE
         verifier.update(piece.get(..read).unwrap_or_default());
     }
     let verified = verifier.finish(claim).map_err(FileError::NotAuthentic)?;
+    if depth == Depth::Whole {
+        let mut decryptor = verified.decryptor();
+        let mut plain = Vec::with_capacity(PIECE + 16);
+        file.seek(SeekFrom::Start(0))?;
+        loop {
+            let read = file.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            let sealed = piece.get(..read).unwrap_or_default();
+            decryptor.update(sealed, &mut plain).map_err(FileError::NotAuthentic)?;
+            plain.clear();
+        }
+        decryptor.finish(&mut plain).map_err(FileError::NotAuthentic)?;
+    }
     let range = verified.ending();
     let mut ending = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
     file.seek(SeekFrom::Start(range.start))?;
