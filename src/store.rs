@@ -15,6 +15,7 @@ pub mod device;
 pub mod events;
 mod folder;
 pub mod groups;
+pub mod health;
 pub mod hooks;
 pub mod messages;
 mod migrate;
