@@ -17,6 +17,7 @@ mod folder;
 pub mod groups;
 pub mod health;
 pub mod hooks;
+pub mod links;
 pub mod messages;
 mod migrate;
 pub mod people;

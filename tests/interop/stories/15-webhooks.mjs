@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 
+import { png } from '../lib/files.mjs';
 import { Receiver } from '../lib/receiver.mjs';
 import { story } from '../lib/story.mjs';
 import { LONG, UNICODE } from '../lib/texts.mjs';
@@ -63,6 +64,15 @@ story('every event is signed so that both documented ways of verifying it work',
   const { data: read } = await receiver.find('read', 'message.status', ({ new_status }) => new_status === 'read');
   assert.equal(read.message_id, sent.message_id);
 
+  // A file, for whoever has its link.
+  const { data: seen } = await receiver.messageWith(await bruno.send(ines.jid, { image: png(), jpegThumbnail: null, caption: 'look' }));
+  assert.deepEqual([seen.media_type, seen.content], ['image', 'look']);
+  const file = await fetch(seen.media_url);
+  assert.deepEqual([file.status, Buffer.from(await file.arrayBuffer()).equals(png())], [200, true]);
+  for (const wrong of [seen.media_url.slice(0, -1), seen.media_url.replace('expires=', 'expires=9'), seen.media_url.split('?')[0]]) {
+    assert.equal((await fetch(wrong)).status, 401, wrong);
+  }
+
   // What comes besides the six, and what has fractions.
   const post = { recipient: bob.number, latitude: -23.5505, longitude: -46.6333, name: 'Sé' };
   const place = await instance.sends('/send-location', post);
@@ -71,7 +81,12 @@ story('every event is signed so that both documented ways of verifying it work',
   await receiver.find('the reaction', 'message.reaction', ({ emoji }) => emoji === '👍🏽');
   await instance.sends(`/messages/${id}`, { recipient: bob.number, message: 'edited' }, 'PATCH');
   await receiver.find('the edit', 'message.edited', ({ content }) => content === 'edited');
+  const { body: well } = await instance.get('/health/details');
+  assert.deepEqual([well.verdict, well.problems, well.link.offline_queue.done], ['ok', [], true], JSON.stringify(well));
+  assert.ok(well.link.last_stanza_in_seconds < 30 && well.link.last_stanza_out_seconds < 30);
   await instance.post('/disconnect', { logout: true });
+  const { body: ill } = await instance.get('/health/details');
+  assert.deepEqual([ill.verdict, ill.problems[0].code, ill.link.last_ends[0].cause], ['down', 'disconnected', 'requested']);
   const { data: ended } = await receiver.find('the end', 'instance.disconnected', () => true);
   assert.deepEqual(Object.entries(ended).flat(), [
     ...['previous_status', 'connected', 'new_status', 'disconnected', 'phone_number', ines.number, 'reason', 'requested'],
