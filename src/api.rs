@@ -24,6 +24,7 @@ mod link;
 mod manners;
 mod media;
 mod messages;
+mod paced;
 mod page;
 mod qr;
 mod query;

@@ -10,6 +10,7 @@ mod message;
 mod notification;
 mod pairing;
 mod prekeys;
+mod privacy;
 mod receipt;
 mod session;
 mod usync;
@@ -30,6 +31,7 @@ pub use prekeys::{
     BundleAnswer, BundleQuery, Digest, FetchedBundle, Upload, bundle_from_node, count_answer, count_query,
     digest_query, read_count_answer, read_signed, rotate,
 };
+pub use privacy::{privacy, privacy_query, read_privacy};
 pub use receipt::{Receipt, ReceiptKind, Retry, RetryKeys};
 pub use session::{
     ChatState, Failure, Info, StreamError, Success, active, chat_state, client_info, offline_batch, ping,

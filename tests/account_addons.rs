@@ -281,7 +281,12 @@ fn what_travels_encrypted_with_a_messages_secret_is_told_as_what_it_is() {
 
     let answer =
         message::EventResponseMessage { response: Some(1), extra_guest_count: Some(2), ..Default::default() };
-    let enc_event_response_message = secret.add_on(AddOn::EventResponse, &answer);
+    let (enc_payload, enc_iv) = secret.seal(AddOn::EventResponse, &answer);
+    let enc_event_response_message = Some(message::EncEventResponseMessage {
+        event_creation_message_key: secret.key(),
+        enc_payload,
+        enc_iv,
+    });
     let sent = proto::Message { enc_event_response_message, ..Default::default() };
     alice(&mut pair, Sending::Raw(sent.encode_to_vec()));
     let told = &pair.events_of("event.response")[0];

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use wazap::{
     account::{Answer, Command, Recipient, SendError, StateChange, Status, Ticket},
     crypto::app_state::Collection,
-    sandbox::PhoneChange,
+    sandbox::{PhoneChange, Sending},
     store::chats::{ChatView, Mute},
     wire::Jid,
 };
@@ -440,6 +440,96 @@ fn a_damaged_collection_is_read_again_from_its_beginning_and_then_left_alone() {
     assert_eq!((view(&pair).archived, view(&pair).pinned), (true, true));
     // Each chat was told of once for each thing that became different.
     assert_eq!(pair.events_of("chat.updated").len(), 2);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn a_server_that_refuses_is_asked_again_and_not_for_ever() {
+    let (mut pair, _) = talking(74);
+    let uploads = |pair: &Pair| {
+        let queries = pair.written.iter().filter(|node| node.text("xmlns") == Some("w:sync:app:state"));
+        queries.filter_map(|node| node.find("sync")?.find("collection")?.find("patch")).count()
+    };
+    // Twice too late, as it seems: tried again at once, and taken.
+    pair.lab.set_faults(&json!({"app_state": {"error": 409, "times": 2}})).unwrap();
+    let ticket = archives(&mut pair, true);
+    pair.pass(MINUTE);
+    assert_eq!((pair.settled(ticket), writes(&pair)), (Some(Ok(())), 0));
+    // Refused for good: the caller hears it, and what comes later is not held up.
+    pair.lab.set_faults(&json!({"app_state": {"error": 400, "times": 1}})).unwrap();
+    let ticket = archives(&mut pair, false);
+    pair.pass(MINUTE);
+    assert_eq!((pair.settled(ticket), writes(&pair)), (Some(Err(400)), 0));
+    assert!(view(&pair).archived);
+    // Out of order for hours: bounded, kept, and written once it is well again.
+    for code in [409, 500] {
+        pair.lab.set_faults(&json!({"app_state": {"error": code}})).unwrap();
+        let before = uploads(&pair);
+        let on = code == 500;
+        let ticket = archives(&mut pair, on);
+        pair.pass(180 * MINUTE);
+        assert_eq!((pair.settled(ticket), writes(&pair)), (None, 1), "{code}");
+        assert!(uploads(&pair) - before <= 90, "{code}: {} uploads", uploads(&pair) - before);
+        pair.lab.set_faults(&json!({})).unwrap();
+        pair.pass(61 * MINUTE);
+        assert_eq!((pair.settled(ticket), writes(&pair)), (Some(Ok(())), 0), "{code}");
+        assert_eq!(view(&pair).archived, on);
+    }
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn reading_waits_for_a_server_that_is_out_of_order() {
+    let mut pair = Pair::new(75);
+    phone(&mut pair, &pin(true));
+    pair.drive();
+    pair.lab.set_faults(&json!({"app_state": {"error": 503, "times": 12}})).unwrap();
+    pair.scan();
+    pair.pass(5 * MINUTE);
+    assert!(view(&pair).pinned);
+    assert_eq!(versions(&pair)[0], 1);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn groups_and_their_messages_are_named_as_in_every_client() {
+    let (mut pair, _) = talking(76);
+    let group = pair.lab.create_group(OWN, "Team", &[ALICE], true, pair.now).unwrap().jid;
+    pair.drive();
+    let what = Sending::Text { text: "to all".into(), quote: None };
+    let id = pair.lab.send(ALICE, &group, what, pair.now).unwrap();
+    pair.drive();
+    let chat = || Recipient::Jid(group.parse().unwrap());
+    let star = ask(&mut pair, StateChange::Star { chat: chat(), id: id.clone(), on: true });
+    let read = StateChange::Chat {
+        chat: chat(),
+        archived: None,
+        pinned: Some(true),
+        muted: None,
+        unread: Some(false),
+    };
+    let read = ask(&mut pair, read);
+    pair.drive();
+    assert_eq!([pair.settled(star), pair.settled(read)], [Some(Ok(())); 2]);
+    // The author, as the group names its members.
+    let author = pair.lab.phone(ALICE).unwrap().lid;
+    assert!(on_phone(&pair, &["star", &group, &id, "0", &author]).is_some());
+    let mark = on_phone(&pair, &["markChatAsRead", &group]).unwrap();
+    let last = &mark["markChatAsReadAction"]["messageRange"]["messages"][0]["key"];
+    assert_eq!((&last["id"], &last["participant"]), (&json!(id), &json!(author)));
+    phone(&mut pair, &PhoneChange::Star { chat: group.clone(), id: id.clone(), on: false });
+    phone(&mut pair, &PhoneChange::Archive { chat: group.clone(), on: true });
+    pair.drive();
+    let told = pair.events_of("chat.updated").pop().unwrap();
+    assert_eq!(
+        (&told["jid"], &told["is_group"], &told["archived"]),
+        (&json!(group), &json!(true), &json!(true))
+    );
+    let stars = pair.events_of("message.starred");
+    assert_eq!(
+        stars.iter().map(|star| star["starred"].clone()).collect::<Vec<_>>(),
+        [json!(true), json!(false)]
+    );
     pair.assert_well_behaved();
 }
 

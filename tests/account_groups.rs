@@ -1,93 +1,22 @@
-//! Groups: an account and the simulated WhatsApp on one fake clock.
+//! Messages of groups: an account and the simulated WhatsApp on one fake clock.
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+#[path = "support/groups.rs"]
+mod groups;
 #[path = "support/pair.rs"]
 mod pair;
 
 use std::time::Duration;
 
-use pair::{ALICE, ECHO, OWN, Pair, ids};
+use groups::{BEA, group, group_events, linked, phone_says, read_by, says, says_body, send, told_with};
+use pair::{ALICE, ECHO, OWN, ids};
 use serde_json::{Value, json};
 use wazap::{
-    account::{
-        Answer, Body, Command, GroupAnswer, GroupCommand, GroupError, GroupUpdate, GroupView, Recipient,
-        SendError, SendMessage, Sent, Target,
-    },
+    account::{Answer, Body, Command, Recipient, SendError, Target},
     sandbox::Sending,
-    stanza::{GroupSetting, MemberChange},
+    stanza::MemberChange,
     wire::{Jid, Node},
 };
-
-const BEA: &str = "5511900000077";
-
-fn send(to: &Jid, body: Body) -> SendMessage {
-    SendMessage {
-        recipient: Recipient::Jid(to.clone()),
-        body,
-        mentions: Vec::new(),
-        reply_to: None,
-        idempotency: None,
-        respond_async: true,
-        dry: false,
-        send_at: None,
-    }
-}
-
-/// Sends and drives.
-fn says_body(pair: &mut Pair, command: SendMessage) -> Result<Sent, SendError> {
-    let ticket = pair.ask(Command::SendMessage(command));
-    pair.drive();
-    pair.sent(ticket).expect("answered")
-}
-
-fn says(pair: &mut Pair, to: &Jid, text: &str) -> String {
-    says_body(pair, send(to, Body::Text(text.into()))).expect("accepted").message_id
-}
-
-fn phone_says(pair: &mut Pair, from: &str, to: &Jid, text: &str) -> String {
-    let what = Sending::Text { text: text.into(), quote: None };
-    let id = pair.lab.send(from, &to.to_wire(), what, pair.now).unwrap();
-    pair.drive();
-    id
-}
-
-/// A group of the own account, Alice and the echo, made by the first.
-fn group(pair: &mut Pair, by_lid: bool) -> Jid {
-    let made = pair.lab.create_group(OWN, "Team", &[ALICE, BEA], by_lid, pair.now).unwrap();
-    pair.drive();
-    made.jid.parse().unwrap()
-}
-
-fn linked(seed: u64) -> Pair {
-    let mut pair = Pair::linked(seed);
-    pair.lab.create_phone(BEA, "Bea", pair.now).unwrap();
-    pair
-}
-
-/// Texts of a group that a phone has read.
-fn read_by(pair: &Pair, phone: &str, group: &Jid) -> Vec<String> {
-    let all = pair.lab.messages(phone, None).unwrap().into_iter();
-    all.filter(|m| m.chat == group.to_wire()).filter_map(|m| m.text).collect()
-}
-
-/// How many devices the stanzas with this id told our key.
-fn told_with(pair: &Pair, id: &str) -> Vec<usize> {
-    let stanzas = pair.written.iter().filter(|node| node.tag == "message" && node.text("id") == Some(id));
-    stanzas.map(|node| node.find("participants").map_or(0, |all| all.find_all("to").count())).collect()
-}
-
-fn group_events(pair: &Pair) -> Vec<Value> {
-    pair.events_of("group.updated")
-}
-
-fn done(pair: &mut Pair, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
-    let ticket = pair.ask(Command::Group(command));
-    pair.drive();
-    match pair.answer(ticket).expect("answered") {
-        Answer::Group(answer) => answer.clone(),
-        other => panic!("a group command was answered with {other:?}"),
-    }
-}
 
 #[test]
 fn everybody_in_a_group_reads_the_account_and_it_reads_everybody() {
@@ -376,6 +305,50 @@ fn a_group_is_described_once_for_many_waiting_sends() {
 }
 
 #[test]
+fn a_message_addressed_in_the_groups_old_way_is_sent_once_more_in_its_new_one() {
+    let mut pair = linked(117);
+    let group = group(&mut pair, true);
+    says(&mut pair, &group, "one");
+    // The group changed its ways, and nobody told.
+    let (chat, numbers) = (group.clone(), [OWN, ALICE, BEA]);
+    pair.store(move |tx| {
+        let known = tx.groups().find(&chat)?.unwrap();
+        tx.groups().set(&wazap::account::Group { by_lid: false, ..known })?;
+        let members = numbers.map(|who| (Jid::pn(who), wazap::account::Role::Member));
+        tx.groups().set_participants(&chat, &members, wazap::clock::Millis(0))
+    });
+    let id = says(&mut pair, &group, "two");
+    let modes: Vec<&str> = pair
+        .written
+        .iter()
+        .filter(|node| node.tag == "message" && node.text("id") == Some(&id))
+        .filter_map(|node| node.text("addressing_mode"))
+        .collect();
+    assert_eq!(modes, ["pn", "lid"]);
+    assert_eq!(read_by(&pair, ALICE, &group), ["one", "two"]);
+    assert_eq!(pair.progress_of(&id), ["sent", "delivered"]);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn a_message_that_names_its_author_without_the_device_is_read_all_the_same() {
+    let mut pair = linked(118);
+    let group = group(&mut pair, true);
+    phone_says(&mut pair, ALICE, &group, "first");
+    let lid = pair.lab.phone(ALICE).unwrap().lid;
+    let (chat, sender) = (group.clone(), lid.parse::<Jid>().unwrap());
+    // As if a companion of Alice's had written, and the server had kept to itself which.
+    pair.store(move |tx| {
+        let keys = tx.sender_keys().of(&chat, &sender)?;
+        tx.sender_keys().set(&chat, &sender.with_device(4), &keys)?;
+        tx.sender_keys().set(&chat, &sender, &wazap::crypto::signal::SenderKeys::default())
+    });
+    phone_says(&mut pair, ALICE, &group, "second");
+    assert_eq!(pair.events_of("message.received").len(), 2);
+    assert!(pair.events_of("message.undecryptable").is_empty());
+}
+
+#[test]
 fn what_was_taken_while_the_process_died_is_sent_once() {
     let mut pair = linked(113);
     let group = group(&mut pair, true);
@@ -392,127 +365,40 @@ fn what_was_taken_while_the_process_died_is_sent_once() {
     pair.assert_well_behaved();
 }
 
-fn view(answer: Result<GroupAnswer, GroupError>) -> GroupView {
-    match answer {
-        Ok(GroupAnswer::Group(view)) => *view,
-        other => panic!("no group: {other:?}"),
+#[test]
+fn killed_at_any_moment_or_with_a_full_disk_everybody_reads_everything_once() {
+    use pair::Mishap::{KilledAfter, KilledBefore, StoreFails};
+    for mishap in [KilledBefore, KilledAfter(0), KilledAfter(1), KilledAfter(2), StoreFails] {
+        let mut pair = linked(120);
+        let group = group(&mut pair, true);
+        says(&mut pair, &group, "one");
+        let (mut sent, mut written) = (vec!["one".to_owned()], Vec::new());
+        for round in 0..4 {
+            // In the turn that takes it, in the one that hears it was taken, and in later ones.
+            pair.ask(Command::SendMessage(send(&group, Body::Text(format!("text {round}")))));
+            for _ in 0..round {
+                pair.step();
+            }
+            pair.mishap = Some(mishap);
+            pair.pass(Duration::from_secs(30));
+            let bea = phone_says(&mut pair, BEA, &group, &format!("bea {round}"));
+            pair.pass(Duration::from_secs(30));
+            written.push(bea);
+            sent.push(format!("text {round}"));
+        }
+        says(&mut pair, &group, "the end");
+        let read: Vec<String> =
+            read_by(&pair, ALICE, &group).into_iter().filter(|text| !text.starts_with("bea")).collect();
+        let mut once = read.clone();
+        once.dedup();
+        assert_eq!(once, read, "{mishap:?}: twice");
+        // What was asked for in a turn that never was, nobody has promised.
+        assert!(read.iter().all(|text| text == "the end" || sent.contains(text)));
+        assert_eq!(
+            (read.first().map(String::as_str), read.last().map(String::as_str)),
+            (Some("one"), Some("the end"))
+        );
+        assert_eq!(pair.received(), written, "{mishap:?}: each of the other's once, in order");
+        pair.assert_well_behaved();
     }
-}
-
-#[test]
-fn groups_are_made_changed_and_left_on_request() {
-    let mut pair = linked(114);
-    let people = vec![Jid::pn(ALICE), Jid::pn("5511900000099")];
-    let create = GroupCommand::Create { subject: "Club".into(), people };
-    let Ok(GroupAnswer::Created { view: made, results }) = done(&mut pair, create) else {
-        panic!("not made")
-    };
-    assert_eq!(results, [(Jid::pn(ALICE), 200), (Jid::pn("5511900000099"), 404)]);
-    let group = made.group.jid.clone();
-    assert_eq!(
-        (made.group.subject.as_str(), made.members.len()),
-        ("Club", 2),
-        "the unknown number is not in it"
-    );
-    assert_eq!(made.group.owner, Some(Jid::pn(OWN)));
-    says(&mut pair, &group, "welcome");
-    assert_eq!(read_by(&pair, ALICE, &group), ["welcome"]);
-
-    let add = |people| GroupCommand::Members { group: group.clone(), change: MemberChange::Add, people };
-    let results = done(&mut pair, add(vec![Jid::pn(BEA), Jid::pn(ALICE), Jid::pn("5511900000099")]));
-    let expected = vec![(Jid::pn(BEA), 200), (Jid::pn(ALICE), 409), (Jid::pn("5511900000099"), 404)];
-    assert_eq!(results, Ok(GroupAnswer::Results(expected)));
-    for change in [MemberChange::Promote, MemberChange::Demote, MemberChange::Remove] {
-        let people = vec![Jid::pn(BEA)];
-        let command = GroupCommand::Members { group: group.clone(), change, people };
-        assert_eq!(done(&mut pair, command), Ok(GroupAnswer::Results(vec![(Jid::pn(BEA), 200)])));
-    }
-
-    let update = GroupUpdate {
-        subject: Some("Society".into()),
-        description: Some("for all".into()),
-        settings: vec![GroupSetting::Announce(true), GroupSetting::Ephemeral(86_400)],
-    };
-    let changed = view(done(&mut pair, GroupCommand::Update { group: group.clone(), update }));
-    assert_eq!(changed.group.subject, "Society");
-    assert_eq!(changed.group.description.as_deref(), Some("for all"));
-    assert!(changed.group.announce && changed.group.ephemeral == 86_400);
-    // A second description names the first as what it replaces.
-    let update = GroupUpdate { description: Some("for some".into()), ..GroupUpdate::default() };
-    let changed = view(done(&mut pair, GroupCommand::Update { group: group.clone(), update }));
-    assert_eq!(changed.group.description.as_deref(), Some("for some"));
-    let update = GroupUpdate { description: Some(String::new()), ..GroupUpdate::default() };
-    assert_eq!(
-        view(done(&mut pair, GroupCommand::Update { group: group.clone(), update })).group.description,
-        None
-    );
-
-    let Ok(GroupAnswer::Groups(all)) = done(&mut pair, GroupCommand::List) else { panic!("no list") };
-    assert_eq!(all.iter().map(|view| view.group.subject.as_str()).collect::<Vec<_>>(), ["Society"]);
-    assert_eq!(done(&mut pair, GroupCommand::Leave(group.clone())), Ok(GroupAnswer::Done));
-    assert!(says_body(&mut pair, send(&group, Body::Text("x".into()))).is_err());
-    assert_eq!(done(&mut pair, GroupCommand::Info(group.clone())), Err(GroupError::Unknown));
-    let actions: Vec<_> =
-        group_events(&pair).iter().map(|event| event["action"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(
-        actions,
-        [
-            "created",
-            "participants_added",
-            "participants_promoted",
-            "participants_demoted",
-            "participants_removed",
-            "subject",
-            "description",
-            "announce",
-            "ephemeral_seconds",
-            "description",
-            "description",
-            "participants_left"
-        ]
-    );
-    pair.assert_well_behaved();
-}
-
-#[test]
-fn people_come_in_by_a_link_or_wait_to_be_let_in() {
-    let mut pair = linked(115);
-    let create = GroupCommand::Create { subject: "Club".into(), people: vec![Jid::pn(ALICE)] };
-    let Ok(GroupAnswer::Created { view: made, .. }) = done(&mut pair, create) else { panic!("not made") };
-    let group = made.group.jid.clone();
-    let Ok(GroupAnswer::Invite(code)) = done(&mut pair, GroupCommand::Invite(group.clone())) else {
-        panic!()
-    };
-    let Ok(GroupAnswer::Invite(other)) = done(&mut pair, GroupCommand::RevokeInvite(group.clone())) else {
-        panic!()
-    };
-    assert_ne!(code, other);
-    assert_eq!(done(&mut pair, GroupCommand::InviteInfo(code)), Err(GroupError::Refused(406)));
-    assert_eq!(view(done(&mut pair, GroupCommand::InviteInfo(other))).group.subject, "Club");
-
-    // The other way round: a group of somebody else's, open first, then with a door.
-    let foreign = pair.lab.create_group(ALICE, "Theirs", &[BEA], true, pair.now).unwrap();
-    let jid: Jid = foreign.jid.parse().unwrap();
-    let joined = done(&mut pair, GroupCommand::Join(foreign.invite_code.clone()));
-    assert_eq!(joined, Ok(GroupAnswer::Joined { group: jid.clone(), inside: true }));
-    says(&mut pair, &jid, "hello all");
-    assert_eq!(read_by(&pair, BEA, &jid), ["hello all"]);
-    assert_eq!(done(&mut pair, GroupCommand::Join(foreign.invite_code)), Err(GroupError::Refused(409)));
-    assert_eq!(done(&mut pair, GroupCommand::Invite(jid.clone())), Err(GroupError::Refused(401)), "no admin");
-
-    assert_eq!(done(&mut pair, GroupCommand::Requests(group.clone())), Ok(GroupAnswer::Requests(vec![])));
-    let people = vec![Jid::pn(BEA)];
-    let decide = GroupCommand::Decide { group, approve: true, people };
-    let nobody = vec![(Jid::pn(BEA), 404)];
-    assert_eq!(done(&mut pair, decide), Ok(GroupAnswer::Results(nobody)));
-    pair.assert_well_behaved();
-}
-
-#[test]
-fn without_a_connection_groups_are_not_changed() {
-    let mut pair = linked(116);
-    pair.unreachable = true;
-    pair.cut();
-    let refused = done(&mut pair, GroupCommand::List);
-    assert!(matches!(refused, Err(GroupError::NotConnected(_))));
 }

@@ -288,3 +288,56 @@ fn a_receipt_proves_what_a_lost_acknowledgement_would_have_said() {
     pair.pass(MINUTE);
     assert_eq!(pair.lab.stats().connections, before, "nothing is missed, so nothing is wrong with the link");
 }
+
+/// Kinds of the receipts that the instance sent about a message, in order.
+fn receipts_about(pair: &Pair, id: &str) -> Vec<String> {
+    let receipts = pair.written.iter().filter(|node| node.tag == "receipt" && node.text("id") == Some(id));
+    receipts.map(|node| node.text("type").unwrap_or("delivered").to_owned()).collect()
+}
+
+fn mark_read(pair: &mut Pair, id: &str) {
+    let chat = Recipient::Number(ALICE.to_owned());
+    pair.ask(Command::MarkRead { chat, ids: vec![id.to_owned()] });
+    pair.drive();
+}
+
+#[test]
+fn what_is_read_is_told_to_others_only_if_the_account_lets_them_see_it() {
+    let mut pair = Pair::linked(38);
+    let seen = pair.phone_sends(ALICE, "one");
+    pair.drive();
+    mark_read(&mut pair, &seen);
+    assert_eq!(receipts_about(&pair, &seen).last().map(String::as_str), Some("read"));
+
+    // Changed on the phone while connected, and known after a restart as well.
+    pair.lab.privacy(OWN, "readreceipts", "none", pair.now).unwrap();
+    let unseen = pair.phone_sends(ALICE, "two");
+    pair.drive();
+    mark_read(&mut pair, &unseen);
+    assert_eq!(receipts_about(&pair, &unseen).last().map(String::as_str), Some("read-self"));
+    let kinds = |pair: &Pair, id: &str| -> Vec<String> {
+        let receipts = pair.lab.receipts(ALICE).unwrap().into_iter().filter(|receipt| receipt.id == id);
+        receipts.map(|receipt| receipt.kind).collect()
+    };
+    assert!(kinds(&pair, &seen).contains(&"read".to_owned()));
+    assert!(!kinds(&pair, &unseen).iter().any(|kind| kind.starts_with("read")));
+    pair.lab.privacy(OWN, "readreceipts", "all", pair.now).unwrap();
+    pair.kill();
+    pair.pass(Duration::from_secs(5));
+    let third = pair.phone_sends(ALICE, "three");
+    pair.drive();
+    mark_read(&mut pair, &third);
+    assert_eq!(receipts_about(&pair, &third).last().map(String::as_str), Some("read"));
+    assert!(pair.lab.privacy(OWN, "readreceipts", "some", pair.now).is_err());
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn what_a_reader_keeps_to_himself_stays_delivered() {
+    let mut pair = Pair::linked(39);
+    pair.lab.privacy(ALICE, "readreceipts", "none", pair.now).unwrap();
+    let id = pair.send(ALICE, "hello");
+    pair.lab.read(ALICE, &id, pair.now).unwrap();
+    pair.drive();
+    assert_eq!(pair.progress_of(&id), ["sent", "delivered"]);
+}

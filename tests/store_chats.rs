@@ -6,6 +6,7 @@ use wazap::{
     store::{
         Error, Store, Tx,
         chats::{ChatView, Mute},
+        groups::Group,
         messages::{MessageKey, NewMessage, Progress},
     },
     wire::Jid,
@@ -123,6 +124,40 @@ async fn two_rows_of_one_person_become_one_with_what_is_known_of_both() {
         assert_eq!(tx.contacts().find(&pn())?.unwrap().name, None);
         tx.chats().set_label("3", None)?;
         assert!(tx.chats().labels_of(one)?.is_empty());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_is_called_what_its_subject_says_and_statuses_are_no_chat() {
+    let store = Store::in_memory().unwrap();
+    with(&store, |tx| {
+        let jid = Jid::group("120363025246125486");
+        let chat = tx.messages().chat(&jid)?.id;
+        message(tx, chat, "M1", 1000, false)?;
+        let status = tx.messages().chat(&Jid::status_broadcast())?.id;
+        message(tx, status, "S1", 2000, false)?;
+        assert_eq!((view(tx, chat)?.name, view(tx, chat)?.announcement), (None, None));
+        tx.groups().set(&Group {
+            jid,
+            subject: "Loja".into(),
+            description: None,
+            description_id: None,
+            owner: None,
+            created: 1,
+            by_lid: true,
+            announce: true,
+            locked: false,
+            ephemeral: 0,
+            admins_add: false,
+            approval: false,
+            member: true,
+            fetched_at: Millis(1),
+        })?;
+        assert_eq!(view(tx, chat)?.name.as_deref(), Some("Loja"));
+        assert_eq!(view(tx, chat)?.announcement, Some(true));
+        assert_eq!((tx.chats().view(status)?, tx.chats().list(0, 10)?.1), (None, 1));
         Ok(())
     })
     .await;

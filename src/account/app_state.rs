@@ -42,8 +42,8 @@ use crate::{
 const LARGEST: u64 = 32 << 20;
 /// Queries for one collection on one connection (whatsapp-rust's bound).
 const MAX_ROUNDS: u32 = 500;
-/// Refused queries for one collection on one connection, each after twice the pause of the one before, from a second on.
-const MAX_REFUSALS: u32 = 8;
+/// Longest pause after a refused query; the first is of two seconds, each next one twice as long (whatsapp-rust's hour).
+const LONGEST_PAUSE: u64 = 3600;
 /// ProtocolMessage.Type: APP_STATE_SYNC_KEY_REQUEST.
 const KEY_REQUEST: i32 = 7;
 
@@ -105,8 +105,8 @@ impl Progress {
     fn refused(&mut self, now: Millis) {
         self.refusals += 1;
         self.wanted = true;
-        self.given_up = self.refusals > MAX_REFUSALS;
-        self.again_at = Some(now + Duration::from_secs(1 << self.refusals.min(MAX_REFUSALS)));
+        let pause = (1_u64 << self.refusals.min(12)).min(LONGEST_PAUSE);
+        self.again_at = Some(now + Duration::from_secs(pause));
     }
 }
 

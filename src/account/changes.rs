@@ -1,6 +1,8 @@
 //! What a message does to an earlier one: reactions, edits, deletions, votes. Kept beside the message that they are
 //! about, and told as what they are. What somebody may not do to a message is not believed.
 
+use std::collections::HashSet;
+
 use prost::Message as _;
 use serde_json::Map;
 
@@ -191,9 +193,11 @@ impl Account {
                 if !turn.tx.addons().vote(poll.id, sender, &options, at)? {
                     return Ok(());
                 }
+                // Each once: a poll may name an option twice, a vote choose one twice.
+                let mut wanted: HashSet<[u8; 32]> = options.into_iter().collect();
                 let all = content::poll_of(&poll.content).unwrap_or_default().options;
                 let names = all.into_iter().filter_map(|option| option.option_name);
-                let chosen: Vec<String> = names.filter(|name| options.contains(&option_hash(name))).collect();
+                let chosen: Vec<String> = names.filter(|name| wanted.remove(&option_hash(name))).collect();
                 let what = Map::from_iter([("options".to_owned(), chosen.into())]);
                 self.report_opened("poll.vote", reported, &poll, ("vote", what), turn)
             }

@@ -28,6 +28,8 @@ const WRAPPERS: [u32; 27] = [
     40, 37, 55, 59, 53, 58, 62, 67, 74, 85, 87, 90, 91, 92, 93, 95, 96, 103, 99, 100, 101, 106, 104, 116,
     117, 126, 118,
 ];
+/// Members without a schema that are told of one message. Real ones have one.
+const MAX_UNKNOWN: usize = 16;
 /// `deviceSentMessage`: a copy of what an own device sent.
 const DEVICE_SENT: u32 = 31;
 /// `messageContextInfo`: may stand on any level, the innermost wins member by member.
@@ -200,6 +202,15 @@ impl<'a> Fields<'a> {
 /// What is inside all wrappers; the bytes themselves where they cannot be walked.
 pub(super) fn inner(message: &[u8]) -> &[u8] {
     peel(message).map_or(message, |peeled| peeled.inner)
+}
+
+/// Members of a message that this program has no schema for, by number; in the order in which they stand.
+pub(super) fn unknown_members(content: &[u8]) -> Vec<u32> {
+    let numbers = Fields(inner(content)).flatten().map(|(number, _)| number);
+    let mut unknown: Vec<u32> = numbers.filter(|number| !proto::is_known_member(*number)).collect();
+    unknown.dedup();
+    unknown.truncate(MAX_UNKNOWN);
+    unknown
 }
 
 /// The text of a message as payloads carry it: the text itself, else the caption of image, video or document.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -21,6 +22,8 @@ use crate::{
     wire::Jid,
 };
 
+/// Largest message of a kind unknown here that is posted with its bytes; real ones have a few hundred.
+const RAW_MAX: usize = 64 << 10;
 /// The members of `message` that the platform always gets, null where absent.
 const DOCUMENTED: [&str; 6] = [
     "conversation",
@@ -468,6 +471,12 @@ pub(super) fn incoming(posted: &Posted<'_>, public_url: &str) -> Value {
             "url": format!("{public_url}/messages/{id}/media"),
         });
         members.insert("media".into(), media);
+    }
+    let unknown = content::unknown_members(content);
+    if let (false, Some(members)) = (unknown.is_empty(), body.as_object_mut()) {
+        let raw =
+            Some(content).filter(|content| content.len() <= RAW_MAX).map(|raw| BASE64_STANDARD.encode(raw));
+        members.insert("unknown".into(), json!({ "members": unknown, "raw": raw }));
     }
     if let (Some(album), Some(members)) = (content::album(content), body.as_object_mut()) {
         members.insert("album".into(), json!({ "id": album }));

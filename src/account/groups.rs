@@ -18,7 +18,10 @@ use super::{
 use crate::{
     clock::Millis,
     stanza::{GroupInfo, GroupQuery, Iq, Rank},
-    store::groups::{Group, Role},
+    store::{
+        groups::{Group, Role},
+        timers::ChatTimer,
+    },
     wire::{Jid, Node},
 };
 
@@ -155,11 +158,23 @@ impl Account {
         };
         let groups = turn.tx.groups();
         groups.set(&group)?;
+        self.note_timer(&info.jid, info.ephemeral, turn.now.secs(), turn)?;
         let members: Vec<(Jid, Role)> =
             info.members.iter().map(|member| (member.jid.bare(), role(member.rank))).collect();
         groups.set_participants(&info.jid, &members, turn.now)?;
         if let Some(conn) = &mut self.conn {
             conn.foreign_groups.remove(&info.jid);
+        }
+        Ok(())
+    }
+
+    /// Messages of the group disappear after so many seconds from now on. `since`: Unix seconds.
+    fn note_timer(&self, group: &Jid, seconds: u32, since: u64, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let messages = turn.tx.messages();
+        let chat = if seconds == 0 { messages.find_chat(group)? } else { Some(messages.chat(group)?) };
+        let Some(chat) = chat else { return Ok(()) };
+        if turn.tx.timers().of(chat.id)?.seconds != seconds {
+            turn.tx.timers().set(chat.id, ChatTimer { seconds, set_at: since })?;
         }
         Ok(())
     }

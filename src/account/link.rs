@@ -147,6 +147,8 @@ impl Account {
         turn.send(&stanza::unified_session(turn.now.0));
         turn.send(&stanza::count_query(&count));
         turn.send(&stanza::active(&active));
+        let privacy = conn.query(Query::Privacy, turn.now);
+        turn.send(&stanza::privacy_query(&privacy));
         turn.tx.device().count_login()?;
         self.device.login_count += 1;
         if let (Some(lid), Some(paired)) = (&success.lid, &mut self.device.paired)
@@ -201,6 +203,8 @@ impl Account {
                 self.drop_connection("multidevice_mismatch", turn);
                 return self.set_status(Status::Disconnected, Some("multidevice_mismatch"), turn);
             }
+            // What groups told while nobody listened is lost: each is looked at again before the next send.
+            Info::Dirty { kind, .. } if kind == "groups" => turn.tx.groups().make_all_stale()?,
             Info::Dirty { .. } | Info::Other => {}
         }
         Ok(())
@@ -427,6 +431,7 @@ impl Account {
             }
             Query::Active => self.activated(node, turn),
             Query::PreKeyCount => self.pre_keys_counted(node, turn),
+            Query::Privacy => self.learn_privacy(&stanza::read_privacy(node), turn),
             Query::PreKeyUpload(ids) => self.pre_keys_uploaded(&ids, node, turn),
             Query::Devices(users) => self.devices_answered(&users, node, turn),
             Query::Bundles(devices) => self.bundles_answered(&devices, node, turn),

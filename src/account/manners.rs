@@ -14,6 +14,8 @@ use crate::{
     wire::Jid,
 };
 
+/// Set while the account does not let others see what it has read (privacy setting `readreceipts`).
+const QUIET_READER: &str = "quiet_reader";
 /// Messages one read receipt names at most (whatsapp-rust's bound).
 const MAX_READ: usize = 256;
 /// Chat states that may wait for their end; beyond that the oldest is forgotten, and its receiver lets it end by itself.
@@ -49,10 +51,13 @@ impl Account {
             }
         }
         turn.tx.chats().read_until(found.id, newest)?;
+        // In groups everybody always sees who read (as WhatsApp's own clients have it).
+        let quietly = to.is_user() && turn.tx.settings().get(QUIET_READER)?.is_some();
+        let kind = if quietly { ReceiptKind::ReadSelf } else { ReceiptKind::Read };
         for (author, ids) in by_author {
             for ids in ids.chunks(MAX_READ) {
                 let Some((first, more)) = ids.split_first() else { continue };
-                let mut receipt = Receipt::new(first.clone(), to.clone(), ReceiptKind::Read);
+                let mut receipt = Receipt::new(first.clone(), to.clone(), kind.clone());
                 receipt.t = Some(turn.now.secs());
                 receipt.participant.clone_from(&author);
                 receipt.more = more.to_vec();
@@ -60,6 +65,22 @@ impl Account {
             }
         }
         Ok(Answer::Done)
+    }
+
+    /// Privacy settings, as far as they matter here: whether others may see what was read.
+    pub(super) fn learn_privacy(
+        &self,
+        settings: &[(String, String)],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some((_, value)) = settings.iter().find(|(name, _)| name == "readreceipts") else {
+            return Ok(());
+        };
+        match value.as_str() {
+            "none" => turn.tx.settings().set(QUIET_READER, "1")?,
+            _ => turn.tx.settings().remove(QUIET_READER)?,
+        }
+        Ok(())
     }
 
     pub(super) fn show_chat_state(

@@ -182,6 +182,7 @@ impl Account {
             }
         };
         let waiting = self.conn.as_mut().and_then(|conn| conn.reuploads.remove(&answer.of.id));
+        let mut unanswered = Vec::new();
         for (ticket, row) in waiting.into_iter().flatten() {
             let message = turn.tx.messages().by_row(row)?;
             let file = message.as_ref().and_then(|message| Attachment::of(&message.content));
@@ -191,9 +192,18 @@ impl Account {
             };
             let path = match opened {
                 Some(PhoneAnswer::Uploaded { direct_path, .. }) => Some(direct_path),
+                // Sealed by somebody who has not the key of the file: no word of the phone's, which may still come.
+                None if answer.outcome.is_ok() && file.is_some() => {
+                    tracing::warn!("an answer about a file that does not open");
+                    unanswered.push((ticket, row));
+                    continue;
+                }
                 _ => None,
             };
             turn.effects.push(Effect::Answer(ticket, Answer::Reuploaded(path)));
+        }
+        if let (Some(conn), false) = (&mut self.conn, unanswered.is_empty()) {
+            conn.reuploads.insert(answer.of.id, unanswered);
         }
         Ok(())
     }

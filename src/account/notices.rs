@@ -46,6 +46,7 @@ impl Account {
             }
             NotificationKind::OwnDevices(_) => Ok(turn.tx.people().forget_devices(from)?),
             NotificationKind::PushName(name) => self.learn_own_name(name, turn),
+            NotificationKind::Privacy(settings) => self.learn_privacy(settings, turn),
             NotificationKind::ServerSync(moved) => self.app_state_moved(moved, turn),
             NotificationKind::PreKeyCheck | NotificationKind::Other(_) => Ok(()),
         }

@@ -116,7 +116,9 @@ impl Account {
             return Ok(());
         };
         // Without content: the phone could not read it either.
-        let Some(message) = info.message.filter(|message| content::has_content(message)) else {
+        let Some(message) =
+            info.message.filter(|message| proto::is_modest(message) && content::has_content(message))
+        else {
             return Ok(());
         };
         let Some(Unwrapped { content, .. }) = content::unwrap(&message) else { return Ok(()) };

@@ -178,7 +178,7 @@ impl Account {
             };
             match opened {
                 Ok(padded) => match padding::unpad(&padded) {
-                    Some(message) if proto::Message::decode(message).is_ok() => {
+                    Some(message) if proto::is_modest(message) && proto::Message::decode(message).is_ok() => {
                         if enc.kind != EncKind::SenderKey {
                             self.learn_sender_key(message, incoming, &address, turn)?;
                         }

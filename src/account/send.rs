@@ -5,7 +5,7 @@ mod accept;
 mod chat;
 mod resolve;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use prost::Message as _;
 
@@ -64,6 +64,8 @@ struct Missing {
     devices: BTreeSet<Jid>,
     bundles: BTreeSet<Jid>,
     groups: BTreeSet<Jid>,
+    /// Not missing at all: what was found out about a group for one send serves the next ones of the same pump.
+    prepared: HashMap<Jid, chat::Prepared>,
 }
 
 impl Account {

@@ -51,14 +51,28 @@ impl Account {
         sender: &Jid,
         turn: &mut Turn<'_>,
     ) -> Result<Result<Vec<u8>, SignalError>, Error> {
-        let mut keys = turn.tx.sender_keys().of(chat, sender)?;
-        Ok(match keys.decrypt(&enc.ciphertext) {
+        let stored = turn.tx.sender_keys();
+        let mut keys = stored.of(chat, sender)?;
+        match keys.decrypt(&enc.ciphertext) {
             Ok(plaintext) => {
-                turn.tx.sender_keys().set(chat, sender, &keys)?;
-                Ok(plaintext)
+                stored.set(chat, sender, &keys)?;
+                return Ok(Ok(plaintext));
             }
-            Err(error) => Err(error),
-        })
+            // whatsapp-rust has seen the server leave the device out of the author of such messages.
+            Err(SignalError::NoSenderKey) if sender.device() == 0 => {}
+            Err(error) => return Ok(Err(error)),
+        }
+        for (device, mut keys) in stored.of_user(chat, sender)? {
+            match keys.decrypt(&enc.ciphertext) {
+                Ok(plaintext) => {
+                    stored.set(chat, &device, &keys)?;
+                    return Ok(Ok(plaintext));
+                }
+                Err(SignalError::NoSenderKey) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Err(SignalError::NoSenderKey))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Stored messages as readers of the API see them: the platform's `incoming` form, and beside it what happened since.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -11,6 +13,7 @@ use crate::{
     crypto::addon::option_hash,
     store::{
         Error, Tx,
+        addons::Vote,
         device::Paired,
         messages::{Chat, Message, Progress},
     },
@@ -81,11 +84,21 @@ impl<'t> Viewer<'t> {
     pub fn poll(&self, message: &Message) -> Result<Option<Value>, Error> {
         let Some(poll) = poll_of(&message.content) else { return Ok(None) };
         let votes = self.tx.addons().votes(message.id)?;
-        let mut options = Vec::new();
+        let mut chosen: HashMap<[u8; 32], Vec<&Vote>> = HashMap::new();
+        for vote in &votes {
+            for option in vote.options.iter().collect::<HashSet<_>>() {
+                chosen.entry(*option).or_default().push(vote);
+            }
+        }
+        let (mut options, mut listed) = (Vec::new(), HashSet::new());
         for name in poll.options.into_iter().filter_map(|option| option.option_name) {
             let hash = option_hash(&name);
-            let voters = votes.iter().filter(|vote| vote.options.contains(&hash));
-            let voters = voters.map(|vote| {
+            // Two options of one name cannot be told apart.
+            if !listed.insert(hash) {
+                continue;
+            }
+            let voters = chosen.remove(&hash).unwrap_or_default();
+            let voters = voters.into_iter().map(|vote| {
                 let mut voter = self.person(&vote.voter)?;
                 voter.insert("timestamp".into(), vote.at.rfc3339().into());
                 Ok(Value::Object(voter))

@@ -121,7 +121,7 @@ fn read(one: &Value) -> Result<(&'static str, SendMessage), ApiError> {
         "text" => send::text(members, &mut faults).map(Body::Text),
         "reaction" => kinds::read_reaction(members, &mut faults),
         "location" => kinds::read_location(members, &mut faults),
-        "contact" => Some(kinds::read_contact(members, &mut faults)),
+        "contact" => kinds::read_contact(members, &mut faults),
         "poll" => kinds::read_poll(members, &mut faults),
         _ => forward::forwarded(members, &mut faults),
     };

@@ -59,7 +59,7 @@ pub(super) async fn one<I: Instance>(
     Ok(reply::ok(&Value::Object(body)))
 }
 
-/// The members of the contract. Of a group it is not known here whether only its admins write.
+/// The members of the contract, and `unread`.
 fn render(view: &ChatView, now: Millis) -> Map<String, Value> {
     let jid = &view.chat.jid;
     let lid = [Some(jid), view.chat.alt.as_ref()].into_iter().flatten().find(|jid| jid.is_lid());
@@ -79,7 +79,7 @@ fn render(view: &ChatView, now: Millis) -> Map<String, Value> {
             Mute::Off | Mute::Until(_) => Value::Null,
             Mute::Forever => FOREVER.into(),
         },
-        "is_announcement": (!jid.is_group()).then_some(false),
+        "is_announcement": view.announcement,
     });
     if let Value::Object(body) = body { body } else { Map::new() }
 }

@@ -15,7 +15,7 @@ use super::{
     body::Object,
     fields::{self, Faults},
     kinds,
-    send::{self, Common, TO},
+    send::{self, Common, Sending, TO},
 };
 use crate::account::Body;
 
@@ -24,18 +24,8 @@ const PINS: [u64; 3] = [86_400, PIN_DEFAULT, 2_592_000];
 const PIN_DEFAULT: u64 = 604_800;
 
 /// `POST /forward`: `to`, `message_id`.
-pub(super) async fn forward<I: Instance>(
-    caller: Caller<ToSend>,
-    State(app): State<App<I>>,
-    headers: HeaderMap,
-    body: Object,
-) -> Result<Response, ApiError> {
-    let mut faults = Faults::default();
-    let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let said = forwarded(&body.members, &mut faults);
-    faults.check()?;
-    let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
-    send::send(&app, command.with(said), "Message forwarded successfully").await
+pub(super) async fn forward<I: Instance>(sending: Sending<I>) -> Result<Response, ApiError> {
+    sending.say(forwarded, "Message forwarded successfully").await
 }
 
 pub(super) fn forwarded(members: &Map<String, Value>, faults: &mut Faults) -> Option<Body> {

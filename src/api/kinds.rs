@@ -16,7 +16,7 @@ use super::{
     chats,
     fields::{self, Faults},
     recipient,
-    send::{self, Common, TO},
+    send::{self, Common, Sending, TO},
 };
 use crate::{
     account::{Body, Card, Recipient, Target},
@@ -25,6 +25,8 @@ use crate::{
 
 /// Longest names and addresses of places and cards, in characters.
 const NAME_MAX: usize = 255;
+/// Longest emoji, in bytes. Two people who kiss, each with a colour of skin, take 35; a cluster as such has no end.
+const EMOJI_MAX: usize = 64;
 /// Longest question, and longest option (what WhatsApp's own clients allow).
 const QUESTION_MAX: usize = 255;
 const OPTION_MAX: usize = 100;
@@ -36,18 +38,8 @@ const CARDS_MAX: usize = 100;
 const VCARD_MAX: usize = 64 * 1024;
 
 /// `POST /send-reaction`.
-pub(super) async fn reaction<I: Instance>(
-    caller: Caller<ToSend>,
-    State(app): State<App<I>>,
-    headers: HeaderMap,
-    body: Object,
-) -> Result<Response, ApiError> {
-    let mut faults = Faults::default();
-    let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let said = read_reaction(&body.members, &mut faults);
-    faults.check()?;
-    let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
-    send::send(&app, command.with(said), "Reaction sent successfully").await
+pub(super) async fn reaction<I: Instance>(sending: Sending<I>) -> Result<Response, ApiError> {
+    sending.say(read_reaction, "Reaction sent successfully").await
 }
 
 pub(super) fn read_reaction(members: &Map<String, Value>, faults: &mut Faults) -> Option<Body> {
@@ -76,7 +68,9 @@ fn participant(members: &Map<String, Value>, faults: &mut Faults) -> Option<Jid>
 fn emoji(members: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
     match members.get("emoji") {
         Some(Value::String(emoji)) if emoji.is_empty() => Some(String::new()),
-        Some(Value::String(emoji)) if !emoji.is_ascii() && emoji.graphemes(true).count() == 1 => {
+        Some(Value::String(emoji))
+            if !emoji.is_ascii() && emoji.len() <= EMOJI_MAX && emoji.graphemes(true).count() == 1 =>
+        {
             Some(emoji.clone())
         }
         None | Some(Value::Null) => {
@@ -91,18 +85,8 @@ fn emoji(members: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
 }
 
 /// `POST /send-location`.
-pub(super) async fn location<I: Instance>(
-    caller: Caller<ToSend>,
-    State(app): State<App<I>>,
-    headers: HeaderMap,
-    body: Object,
-) -> Result<Response, ApiError> {
-    let mut faults = Faults::default();
-    let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let said = read_location(&body.members, &mut faults);
-    faults.check()?;
-    let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
-    send::send(&app, command.with(said), "Location sent successfully").await
+pub(super) async fn location<I: Instance>(sending: Sending<I>) -> Result<Response, ApiError> {
+    sending.say(read_location, "Location sent successfully").await
 }
 
 pub(super) fn read_location(members: &Map<String, Value>, faults: &mut Faults) -> Option<Body> {
@@ -130,22 +114,12 @@ fn degrees(members: &Map<String, Value>, field: &str, most: f64, faults: &mut Fa
 }
 
 /// `POST /send-contact`: `contacts`, or one `vcard` as it is.
-pub(super) async fn contact<I: Instance>(
-    caller: Caller<ToSend>,
-    State(app): State<App<I>>,
-    headers: HeaderMap,
-    body: Object,
-) -> Result<Response, ApiError> {
-    let mut faults = Faults::default();
-    let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let said = read_contact(&body.members, &mut faults);
-    faults.check()?;
-    let Some(command) = command else { return Err(ApiError::Internal) };
-    send::send(&app, command.with(said), "Contact sent successfully").await
+pub(super) async fn contact<I: Instance>(sending: Sending<I>) -> Result<Response, ApiError> {
+    sending.say(read_contact, "Contact sent successfully").await
 }
 
-pub(super) fn read_contact(members: &Map<String, Value>, faults: &mut Faults) -> Body {
-    Body::Contacts(cards(members, faults))
+pub(super) fn read_contact(members: &Map<String, Value>, faults: &mut Faults) -> Option<Body> {
+    Some(Body::Contacts(cards(members, faults)))
 }
 
 fn cards(members: &Map<String, Value>, faults: &mut Faults) -> Vec<Card> {
@@ -197,18 +171,8 @@ fn card(value: &Value) -> Option<Card> {
 }
 
 /// `POST /send-poll`.
-pub(super) async fn poll<I: Instance>(
-    caller: Caller<ToSend>,
-    State(app): State<App<I>>,
-    headers: HeaderMap,
-    body: Object,
-) -> Result<Response, ApiError> {
-    let mut faults = Faults::default();
-    let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let said = read_poll(&body.members, &mut faults);
-    faults.check()?;
-    let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
-    send::send(&app, command.with(said), "Poll sent successfully").await
+pub(super) async fn poll<I: Instance>(sending: Sending<I>) -> Result<Response, ApiError> {
+    sending.say(read_poll, "Poll sent successfully").await
 }
 
 pub(super) fn read_poll(members: &Map<String, Value>, faults: &mut Faults) -> Option<Body> {
@@ -246,18 +210,13 @@ fn options(members: &Map<String, Value>, faults: &mut Faults) -> Vec<String> {
 
 /// `PATCH /messages/{id}`: another text for a message of the account.
 pub(super) async fn edit<I: Instance>(
-    caller: Caller<ToSend>,
-    State(app): State<App<I>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Object,
+    sending: Sending<I>,
 ) -> Result<Response, ApiError> {
-    let mut faults = Faults::default();
-    let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let text = send::text(&body.members, &mut faults);
-    faults.check()?;
-    let (Some(text), Some(command)) = (text, command) else { return Err(ApiError::Internal) };
-    send::send(&app, command.with(Body::Edit { id, text }), "Message edited successfully").await
+    let read = |members: &Map<String, Value>, faults: &mut Faults| {
+        send::text(members, faults).map(|text| Body::Edit { id, text })
+    };
+    sending.say(read, "Message edited successfully").await
 }
 
 /// What `DELETE /messages/{id}` says in its query.

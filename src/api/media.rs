@@ -19,6 +19,7 @@ use super::{
     auth::{Caller, Holder, ToSend},
     body::Object,
     fields::{self, Faults},
+    paced::Paced,
     send::{self, Common, RECIPIENT},
 };
 use crate::{
@@ -34,8 +35,10 @@ const CAPTION_MAX: usize = 1024;
 const NAME_MAX: usize = 255;
 /// Largest request with a file in it: the largest document, and room for the other fields.
 const FORM_MAX: u64 = (100 << 20) + (1 << 20);
-/// Largest field beside the file.
+/// Largest field beside the file; how many fields, known or not, the file among them; bytes of a field's name.
 const FIELD_MAX: usize = 64 << 10;
+const FIELDS_MAX: usize = 64;
+const FIELD_NAME_MAX: usize = 255;
 /// How long a file may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How far ahead a file may be put: it is uploaded at once, and WhatsApp keeps files for about thirty days.
@@ -93,6 +96,20 @@ pub(super) async fn send<I: Instance>(
     let gif = fields::switch(members, "gif", &mut faults).unwrap_or(false);
     let round = fields::switch(members, "ptv", &mut faults).unwrap_or(false);
     let view_once = fields::switch(members, "view_once", &mut faults).unwrap_or(false);
+    if let Some(media_type) = media_type {
+        let film = media_type == MediaType::Video;
+        for (field, given) in [("gif", gif), ("ptv", round)] {
+            if given && !film {
+                faults.add(field, format!("The {field} field is for videos."));
+            }
+        }
+        if gif && round && film {
+            faults.add("ptv", "A video is either a gif or round.");
+        }
+        if view_once && (sticker || media_type == MediaType::Document) {
+            faults.add("view_once", "The view_once field is for images, videos and audio.");
+        }
+    }
     if common.as_ref().and_then(Common::send_at).is_some_and(|at| at.since(caller.now) > MEDIA_AHEAD_MAX) {
         faults.add("send_at", "The send_at field of a file must not be further ahead than 20 days.");
     }
@@ -188,18 +205,26 @@ fn limited(
 async fn read_form<I: Instance>(app: &App<I>, request: Request) -> Result<Form, ApiError> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let broken = |_: MultipartError| ApiError::InvalidRequest("The form could not be read.");
-    let mut parts = Multipart::from_request(request, &())
+    let (head, body) = request.into_parts();
+    let (body, progress) = Paced::new(body);
+    let mut parts = Multipart::from_request(Request::from_parts(head, Body::from_stream(body)), &())
         .await
         .map_err(|_| ApiError::InvalidRequest("The form could not be read."))?;
-    let (mut members, mut file, mut total) = (Map::new(), None, 0_u64);
+    let (mut members, mut file, mut total, mut fields) = (Map::new(), None, 0_u64, 0);
     let mut hash = Sha256::new();
     while let Some(mut part) = parts.next_field().await.map_err(broken)? {
+        progress.made();
+        fields += 1;
         let name = part.name().unwrap_or_default().to_owned();
+        if name.len() > FIELD_NAME_MAX || fields > FIELDS_MAX {
+            return Err(ApiError::PayloadTooLarge);
+        }
         hash.update(name.as_bytes());
         hash.update([0]);
         if name != "file" {
             let mut text = Vec::new();
             while let Some(chunk) = part.chunk().await.map_err(broken)? {
+                progress.made();
                 if text.len() + chunk.len() > FIELD_MAX {
                     return Err(ApiError::PayloadTooLarge);
                 }
@@ -211,6 +236,11 @@ async fn read_form<I: Instance>(app: &App<I>, request: Request) -> Result<Form, 
             members.insert(name, plain(text));
             continue;
         }
+        if file.is_some() {
+            let mut faults = Faults::default();
+            faults.add("file", "The file field must be given once.");
+            return Err(ApiError::Validation(faults));
+        }
         let received = Received {
             file: app.parts.instance.scratch(),
             content_type: part.content_type().map(str::to_owned),
@@ -219,6 +249,7 @@ async fn read_form<I: Instance>(app: &App<I>, request: Request) -> Result<Form, 
         let internal = |error| ApiError::from(FileError::from(error));
         let mut out = tokio::fs::File::create(received.file.path()).await.map_err(internal)?;
         while let Some(chunk) = part.chunk().await.map_err(broken)? {
+            progress.made();
             total += chunk.len() as u64;
             if total > FORM_MAX {
                 return Err(ApiError::PayloadTooLarge);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    extract::State,
+    extract::{FromRequest, FromRequestParts as _, Request, State},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -214,6 +214,44 @@ fn mentions(members: &Map<String, Value>, faults: &mut Faults) -> Vec<Jid> {
         faults.add("mentions", WRONG);
         Vec::new()
     })
+}
+
+/// A request to send something: who asks, and what it says. Extracted in the order of the checks.
+pub(super) struct Sending<I> {
+    app: App<I>,
+    caller: Caller<ToSend>,
+    headers: HeaderMap,
+    body: Object,
+}
+
+impl<I: Instance> FromRequest<App<I>> for Sending<I> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App<I>) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let caller = Caller::from_request_parts(&mut parts, app).await?;
+        let headers = parts.headers.clone();
+        let body = Object::from_request(Request::from_parts(parts, body), app).await?;
+        Ok(Self { app: app.clone(), caller, headers, body })
+    }
+}
+
+impl<I: Instance> Sending<I> {
+    /// Sends what `read` makes of the body's members; it notes their faults, and makes nothing of faulty ones. `done` is the
+    /// answer's `message` when WhatsApp has had its say.
+    pub(super) async fn say(
+        self,
+        read: impl FnOnce(&Map<String, Value>, &mut Faults) -> Option<Body>,
+        done: &str,
+    ) -> Result<Response, ApiError> {
+        let Self { app, caller, headers, body } = self;
+        let mut faults = Faults::default();
+        let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
+        let said = read(&body.members, &mut faults);
+        faults.check()?;
+        let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
+        send(&app, command.with(said), done).await
+    }
 }
 
 /// Hands a send to the instance and answers for it; `done` is its `message` when WhatsApp has had its say.

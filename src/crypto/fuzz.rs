@@ -4,7 +4,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{
     KeyPair, adv, padding,
-    signal::{Local, OurPreKeys, PreKeyBundle, PreKeyMessage, Session, SignedPreKey},
+    signal::{Local, OurPreKeys, PreKeyBundle, PreKeyMessage, SenderKeys, Session, SignedPreKey},
 };
 
 /// Reads `data` as everything that a peer or a damaged disk may hand to this room. The first byte chooses between
@@ -49,11 +49,39 @@ pub fn fuzz_signal(data: &[u8]) {
         let _ = stored.encrypt(b"x");
         stored.archive();
     }
+    fuzz_sender_keys(*choice, &data);
     let _ = adv::accept(&data, &[0; 32], &bob, &mut rng);
     let _ = adv::verify(&data, &bob.public, Some(&alice.public));
     let _ = adv::complete(&data, &bob.public, &alice.public);
     let _ = adv::read_key_index_list(&data);
     let _ = padding::unpad(&data);
+}
+
+/// The same for what a group hands over.
+fn fuzz_sender_keys(choice: u8, data: &[u8]) {
+    let mut rng = StdRng::seed_from_u64(1);
+    let (mut sender, mut receiver) = (SenderKeys::generate(&mut rng), SenderKeys::default());
+    let (Ok(distribution), Ok(genuine)) = (sender.distribution(), sender.encrypt(b"genuine", &mut rng))
+    else {
+        return;
+    };
+    let _ = receiver.process(&distribution);
+    let before = receiver.encode();
+    let message = if choice.is_multiple_of(2) { data.to_vec() } else { overlaid(genuine, data) };
+    match receiver.decrypt(&message) {
+        Ok(plaintext) => assert_eq!(plaintext, b"genuine"),
+        Err(_) => assert_eq!(receiver.encode(), before),
+    }
+    let told = if choice.is_multiple_of(2) { data.to_vec() } else { overlaid(distribution, data) };
+    if receiver.process(&told).is_err() {
+        let _ = receiver.decrypt(&told);
+    }
+    if let Ok(mut stored) = SenderKeys::decode(data) {
+        let again = SenderKeys::decode(&stored.encode());
+        assert_eq!(again.map(|again| again.encode()), Ok(stored.encode()));
+        let _ = stored.decrypt(data);
+        let _ = stored.encrypt(b"x", &mut rng);
+    }
 }
 
 /// Pairs of a place and a value are written over the genuine bytes.

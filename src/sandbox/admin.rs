@@ -235,6 +235,17 @@ impl Admin {
         })
     }
 
+    /// The phone's user changes privacy settings.
+    pub fn privacy(&self, number: &str, settings: &[(String, String)]) -> Reply<()> {
+        self.shared.input(|world, now| {
+            let phone = world.phone(number)?;
+            for (name, value) in settings {
+                world.set_privacy(phone, name, value, now)?;
+            }
+            Ok(())
+        })
+    }
+
     /// The phone's user changes something of its app state; companions hear of it.
     pub fn change(&self, number: &str, change: &PhoneChange) -> Reply<()> {
         self.shared.input(|world, now| Ok(world.change_app_state(world.phone(number)?, change, now)?))

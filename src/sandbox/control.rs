@@ -65,6 +65,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/typing", post(typing))
         .route("/admin/phones/{number}/presence", post(presence))
         .route("/admin/phones/{number}/online", post(online))
+        .route("/admin/phones/{number}/privacy", post(privacy))
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))
@@ -271,6 +272,15 @@ async fn presence(State(app): State<App>, Path(number): Path<String>, body: Body
 
 async fn online(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
     app.admin.online(&number, body.flag("online")?).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn privacy(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    let settings = body.0.iter().map(|(name, value)| match value.as_str() {
+        Some(value) => Ok((name.clone(), value.to_owned())),
+        None => Err(bad(format!("{name}: a text"))),
+    });
+    let settings = settings.collect::<Reply<Vec<_>>>()?;
+    app.admin.privacy(&number, &settings).map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn create_group(State(app): State<App>, body: Body) -> Reply<(StatusCode, Json<Value>)> {

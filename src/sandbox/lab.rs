@@ -115,6 +115,12 @@ impl Lab {
         Ok(self.world.send_from(phone, to, what, now)?)
     }
 
+    /// This phone sends a person any bytes in place of a message, as only a hostile client does. The id.
+    pub fn forge(&mut self, number: &str, to: &str, plaintext: Vec<u8>, now: Millis) -> Reply<String> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.forge(phone, to, plaintext, now)?)
+    }
+
     /// A phone makes a group of people by number, in which members go by LID or by number.
     pub fn create_group(
         &mut self,
@@ -161,6 +167,12 @@ impl Lab {
     pub fn read(&mut self, number: &str, id: &str, now: Millis) -> Reply<()> {
         let phone = self.world.phone(number)?;
         Ok(self.world.receipt_from(phone, id, ReceiptKind::Read, now)?)
+    }
+
+    /// The phone's user changes a privacy setting.
+    pub fn privacy(&mut self, number: &str, name: &str, value: &str, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.set_privacy(phone, name, value, now)?)
     }
 
     /// Switches a phone on or off; switched off, what it is sent waits.

@@ -1,6 +1,6 @@
 //! Notifications: what changed elsewhere. Always acknowledged, whatever they say.
 
-use super::{Malformed, jid, text};
+use super::{Malformed, jid, read_privacy, text};
 use crate::{
     crypto::app_state::Collection,
     wire::{Jid, Node},
@@ -44,6 +44,8 @@ pub enum NotificationKind {
     OwnDevices(Vec<ListedDevice>),
     /// Our own push name.
     PushName(String),
+    /// Privacy settings of ours that another device changed: names and values as WhatsApp has them.
+    Privacy(Vec<(String, String)>),
     /// Collections of app state moved, to these versions where they are told.
     ServerSync(Vec<(Collection, Option<u64>)>),
     /// Everything else, by type.
@@ -93,6 +95,8 @@ impl Notification {
                     NotificationKind::OwnDevices(listed.collect::<Result<_, Malformed>>()?)
                 } else if let Some(name) = node.text("pushname") {
                     NotificationKind::PushName(name.to_owned())
+                } else if node.find("privacy").is_some() {
+                    NotificationKind::Privacy(read_privacy(node))
                 } else {
                     NotificationKind::Other(word.to_owned())
                 }

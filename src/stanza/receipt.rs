@@ -209,7 +209,8 @@ impl Receipt {
         let kind = ReceiptKind::parse(node.text("type"));
         let retry = match (&kind, node.find("retry")) {
             (ReceiptKind::Retry, Some(retry)) => Some(Retry {
-                count: retry.number("count").unwrap_or(1),
+                // A nought would be one answer more than there may be.
+                count: retry.number("count").unwrap_or(1).max(1),
                 t: retry.number("t").unwrap_or(0),
                 error: retry.number("error").unwrap_or(0),
                 registration_id: prekeys::registration(node),

@@ -44,7 +44,7 @@ impl Mute {
 pub struct ChatView {
     /// Its row.
     pub chat: Chat,
-    /// In the address book, or as the person calls itself.
+    /// The group's subject; a person's name in the address book, or as the person calls itself.
     pub name: Option<String>,
     /// Out of the list.
     pub archived: bool,
@@ -58,6 +58,8 @@ pub struct ChatView {
     pub marked_unread: bool,
     /// Of the newest message that is not deleted.
     pub last_message_at: Option<Millis>,
+    /// A group in which only admins write; `None`: a group that nothing is known of yet.
+    pub announcement: Option<bool>,
 }
 
 /// Access to chats.
@@ -74,30 +76,35 @@ impl Tx<'_> {
 /// whole seconds; within the second of the answer the order of arrival decides.
 const VIEW: &str = "
     SELECT c.id, c.jid, c.alt,
-           coalesce((SELECT max(full_name) FROM contact WHERE jid IN (c.jid, c.alt)),
+           coalesce(g.subject,
+                    (SELECT max(full_name) FROM contact WHERE jid IN (c.jid, c.alt)),
                     (SELECT max(push_name) FROM contact WHERE jid IN (c.jid, c.alt))),
            c.archived, c.pinned > 0, c.muted_until, c.marked_unread,
            (SELECT count(*) FROM message m WHERE m.chat = c.id AND m.from_me = 0 AND m.deleted = 0 AND m.aside = 0
                 AND m.at > c.read_at AND m.at >= coalesce(own.at / 1000 * 1000, 0)
                 AND (own.id IS NULL OR m.at > own.at OR m.id > own.id)),
-           (SELECT at FROM message WHERE chat = c.id AND deleted = 0 ORDER BY at DESC LIMIT 1) AS last
-    FROM chat c LEFT JOIN message own ON own.id =
+           (SELECT at FROM message WHERE chat = c.id AND deleted = 0 ORDER BY at DESC LIMIT 1) AS last,
+           g.announce
+    FROM chat c LEFT JOIN group_info g ON g.jid = c.jid LEFT JOIN message own ON own.id =
         (SELECT id FROM message WHERE chat = c.id AND from_me = 1 ORDER BY at DESC, id DESC LIMIT 1)";
 
 /// A deleted chat stays away until something new comes. A row alone is no chat: devices of one account tell each other
-/// things, too.
-const SHOWN: &str = "(
+/// things, too. Statuses are none either.
+const SHOWN: &str = "c.jid <> 'status@broadcast' AND (
     (c.deleted_at = 0 AND (c.archived OR c.pinned > 0 OR c.muted_until <> 0 OR c.marked_unread
                            OR EXISTS (SELECT 1 FROM message WHERE chat = c.id)))
     OR EXISTS (SELECT 1 FROM message WHERE chat = c.id AND at > c.deleted_at AND deleted = 0))";
 
 fn view(row: &Row<'_>) -> rusqlite::Result<ChatView> {
+    let chat = Chat {
+        id: row.get(0)?,
+        jid: jid(row.get(1)?)?,
+        alt: row.get::<_, Option<String>>(2)?.map(jid).transpose()?,
+    };
+    let announcement: Option<bool> = row.get(10)?;
     Ok(ChatView {
-        chat: Chat {
-            id: row.get(0)?,
-            jid: jid(row.get(1)?)?,
-            alt: row.get::<_, Option<String>>(2)?.map(jid).transpose()?,
-        },
+        announcement: if chat.jid.is_group() { announcement } else { Some(false) },
+        chat,
         name: row.get(3)?,
         archived: row.get(4)?,
         pinned: row.get(5)?,

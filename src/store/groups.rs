@@ -153,6 +153,12 @@ impl Groups<'_> {
         Ok(())
     }
 
+    /// The same for every group.
+    pub fn make_all_stale(&self) -> Result<(), Error> {
+        self.0.conn().prepare_cached("UPDATE group_info SET fetched_at = 0")?.execute([])?;
+        Ok(())
+    }
+
     /// The account takes part in it, or no longer.
     pub fn set_member(&self, group: &Jid, member: bool) -> Result<(), Error> {
         self.0

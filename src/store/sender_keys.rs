@@ -43,6 +43,23 @@ impl SenderKeys<'_> {
         Ok(self.load(chat, &sender.to_wire())?.unwrap_or_default())
     }
 
+    /// What any device of a user writes with: each with its keys. For a message that names the user but not the device.
+    pub fn of_user(&self, chat: &Jid, user: &Jid) -> Result<Vec<(Jid, Keys)>, Error> {
+        let mut statement = self.0.conn().prepare_cached(
+            "SELECT sender, record FROM sender_key WHERE chat = ?1 AND (sender = ?2 OR sender GLOB ?3)",
+        )?;
+        let pattern = format!("{}:*@{}", user.user(), user.server().as_str());
+        let rows = statement
+            .query_map([chat.to_wire(), user.bare().to_wire(), pattern], |row| {
+                Ok((jid(row.get(0)?)?, row.get::<_, Vec<u8>>(1)?))
+            })?
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(sender, record)| Some((sender, Keys::decode(&record).ok()?)))
+            .collect())
+    }
+
     /// Keeps what a device writes with.
     pub fn set(&self, chat: &Jid, sender: &Jid, keys: &Keys) -> Result<(), Error> {
         self.keep(chat, &sender.to_wire(), keys)

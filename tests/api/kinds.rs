@@ -42,6 +42,13 @@ async fn a_reaction_names_its_message_and_is_one_emoji_or_none() {
             refused("POST", "/send-reaction", json!({ "to": TO, "messageId": "3EB0AA", "emoji": emoji }));
         assert!(details.await["emoji"].is_array(), "{emoji}");
     }
+    let group = json!({ "to": "120363001234567890@g.us", "messageId": "3EB0AA", "emoji": "👍", "participant": "5511987654321" });
+    let (_, body) = sent("/send-reaction", group).await;
+    let Some(Body::Reaction { target, .. }) = body else { panic!("no reaction") };
+    assert_eq!(target.participant, Some(wazap::wire::Jid::pn("5511987654321")));
+    let nobody =
+        json!({ "to": TO, "messageId": "3EB0AA", "emoji": "👍", "participant": "120363001234567890@g.us" });
+    assert!(refused("POST", "/send-reaction", nobody).await["participant"].is_array());
     let details = refused("POST", "/send-reaction", json!({})).await;
     let fields: Vec<&String> = details.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["to", "messageId", "emoji"]);

@@ -9,6 +9,7 @@ mod events;
 mod groups;
 mod harness;
 mod health;
+mod hostile;
 mod kinds;
 mod limit;
 mod link;

@@ -21,6 +21,9 @@ use crate::{
     wire::Jid,
 };
 
+/// Actions about a whole chat.
+const CHAT_ACTIONS: [&str; 6] = ["archive", "pin_v1", "mute", "markChatAsRead", "clearChat", "deleteChat"];
+
 impl Account {
     /// Acts on one record. Events tell of what became different, unless `quiet`.
     pub(super) fn act(&mut self, mutation: &Mutation, quiet: bool, turn: &mut Turn<'_>) -> Result<(), Error> {
@@ -54,8 +57,14 @@ impl Account {
                 let changed = turn.tx.chats().set_label_on(label, chat.id, set && on)?;
                 self.report_chat_if(changed && !quiet, &chat, turn)
             }
-            [action, chat, ..] => self.act_chat(action, chat, &index, set, &value, quiet, turn),
-            _ => Ok(()),
+            [action, chat, ..] if CHAT_ACTIONS.contains(action) => {
+                self.act_chat(action, chat, &index, set, &value, quiet, turn)
+            }
+            [action, ..] => {
+                tracing::debug!(action = word(action), "an action of app state that does nothing here");
+                Ok(())
+            }
+            [] => Ok(()),
         }
     }
 
@@ -71,11 +80,6 @@ impl Account {
         quiet: bool,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        const KNOWN: [&str; 6] = ["archive", "pin_v1", "mute", "markChatAsRead", "clearChat", "deleteChat"];
-        if !KNOWN.contains(&action) {
-            tracing::debug!(action, "an action of app state that does nothing here");
-            return Ok(());
-        }
         let Some(chat) = chat_of(chat, turn)? else { return Ok(()) };
         let chats = turn.tx.chats();
         let at = value.timestamp.and_then(|at| u64::try_from(at).ok()).map_or(turn.now, Millis);
@@ -244,6 +248,12 @@ impl Account {
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
     }
+}
+
+/// The name of an action for the log; what is no name may be anything.
+fn word(action: &str) -> &str {
+    let name = action.len() <= 64 && action.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if name { action } else { "?" }
 }
 
 /// What every event about a chat says of it.

@@ -286,7 +286,7 @@ impl Account {
         };
         match answer.error {
             None => {
-                progress.conflicts = 0;
+                (progress.conflicts, progress.refusals) = (0, 0);
                 let patch = with_version(&upload.patch, upload.base.saturating_add(1));
                 self.take_patch(collection, &patch, None, turn).map(drop)
             }

@@ -6,7 +6,7 @@ use prost::Message as _;
 use crate::{
     crypto::addon::{AddOn, Binding},
     proto::{
-        Message, MessageKey,
+        self, Message, MessageKey,
         message::{
             CommentMessage, EventResponseMessage, PollCreationMessage, PollVoteMessage, ProtocolMessage,
             ReactionMessage,
@@ -16,6 +16,8 @@ use crate::{
 
 /// `ProtocolMessage.Type` MESSAGE_EDIT.
 const EDIT: i32 = 14;
+/// Options that one vote may choose; no client lets a poll have more than some ten.
+const MAX_CHOICES: usize = 1024;
 
 /// An add-on as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,15 +53,16 @@ impl Encrypted {
             let key = update.poll_creation_message_key;
             return of(AddOn::PollVote, key, vote.enc_iv, vote.enc_payload, update.sender_timestamp_ms);
         }
-        let plain = [
-            (AddOn::Reaction, message.enc_reaction_message),
-            (AddOn::Comment, message.enc_comment_message),
-            (AddOn::EventResponse, message.enc_event_response_message),
-        ];
+        let plain =
+            [(AddOn::Reaction, message.enc_reaction_message), (AddOn::Comment, message.enc_comment_message)];
         for (what, add_on) in plain {
             if let Some(add_on) = add_on {
                 return of(what, add_on.target_message_key, add_on.enc_iv, add_on.enc_payload, None);
             }
+        }
+        if let Some(answer) = message.enc_event_response_message {
+            let key = answer.event_creation_message_key;
+            return of(AddOn::EventResponse, key, answer.enc_iv, answer.enc_payload, None);
         }
         let secret = message.secret_encrypted_message?;
         let what = match secret.secret_enc_type? {
@@ -76,9 +79,16 @@ impl Encrypted {
     pub(in crate::account) fn open(&self, binding: &Binding<'_>) -> Option<Opened> {
         let bytes = binding.open(self.what, &self.iv, &self.payload)?;
         let key = Some(self.key.clone());
+        // What is inside was not seen when the message around it was looked at.
+        if !proto::is_modest(&bytes) {
+            return None;
+        }
         let plain = |message: Message| Some(Opened::Plain(message.encode_to_vec()));
         match self.what {
             AddOn::PollVote => {
+                if super::Fields(&bytes).take(MAX_CHOICES + 1).count() > MAX_CHOICES {
+                    return None;
+                }
                 let vote = PollVoteMessage::decode(&*bytes).ok()?;
                 let options = vote.selected_options.iter().map(|hash| hash.as_slice().try_into().ok());
                 Some(Opened::Vote { options: options.collect::<Option<_>>()?, at_ms: self.at_ms })

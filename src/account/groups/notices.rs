@@ -76,7 +76,12 @@ impl Account {
                 known.description.clone_from(text);
                 known.description_id = text.is_some().then(|| id.clone());
             }
-            GroupChange::Setting(setting) => turn_switch(&mut known, *setting),
+            GroupChange::Setting(setting) => {
+                turn_switch(&mut known, *setting);
+                if let GroupSetting::Ephemeral(seconds) = setting {
+                    self.note_timer(group, *seconds, notice.t, turn)?;
+                }
+            }
             _ => return Ok(()),
         }
         Ok(turn.tx.groups().set(&known)?)

@@ -73,6 +73,8 @@ pub(in crate::account) enum Query {
     Number(String),
     /// What is this group?
     Group(Jid),
+    /// How do the account's privacy settings stand?
+    Privacy,
     /// Asked by a caller.
     GroupWork(Box<GroupWork>),
     MediaHosts,

@@ -29,6 +29,17 @@ struct Readers {
     mode: Option<&'static str>,
 }
 
+/// Readers with their devices.
+pub(super) struct Prepared {
+    readers: Readers,
+    /// All of them, the own one included.
+    devices: BTreeSet<Jid>,
+    /// Over these.
+    phash: Option<String>,
+    /// Those that were told the present key.
+    told: BTreeSet<Jid>,
+}
+
 impl Account {
     /// One step for one send to a group or a status: `false` if it has to wait.
     pub(super) fn advance_chat(
@@ -38,45 +49,36 @@ impl Account {
         missing: &mut Missing,
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
-        let readers = if chat.is_status() { self.audience(row, turn)? } else { None };
-        let readers = match readers {
-            Some(readers) => readers,
-            None if chat.is_status() => {
-                self.give_up(row, 404, turn)?;
-                return Ok(true);
+        let prepared = match missing.prepared.remove(chat) {
+            Some(prepared) => Some(prepared),
+            None => {
+                let readers = if chat.is_status() {
+                    self.audience(row, turn)?.ok_or(Some(404))
+                } else {
+                    self.members(chat, turn)?
+                };
+                match readers {
+                    Ok(readers) => self.prepare(readers, missing, turn)?,
+                    Err(Some(code)) => {
+                        self.give_up(row, code, turn)?;
+                        return Ok(true);
+                    }
+                    Err(None) => {
+                        missing.groups.insert(chat.clone());
+                        return Ok(false);
+                    }
+                }
             }
-            None => match self.members(chat, turn)? {
-                Ok(readers) => readers,
-                Err(Some(code)) => {
-                    self.give_up(row, code, turn)?;
-                    return Ok(true);
-                }
-                Err(None) => {
-                    missing.groups.insert(chat.clone());
-                    return Ok(false);
-                }
-            },
         };
-        let mut devices = BTreeSet::new();
+        let Some(mut prepared) = prepared else { return Ok(false) };
+        let gone = prepared.told.iter().any(|device| !prepared.devices.contains(device));
+        let lacking: Vec<Jid> = prepared
+            .devices
+            .iter()
+            .filter(|device| **device != prepared.readers.own && (gone || !prepared.told.contains(*device)))
+            .cloned()
+            .collect();
         let mut ready = true;
-        for person in &readers.people {
-            match self.known_devices(person, turn)? {
-                Some(known) => devices.extend(known.into_iter().map(|id| person.with_device(id))),
-                None => {
-                    missing.devices.insert(person.clone());
-                    ready = false;
-                }
-            }
-        }
-        if !ready {
-            return Ok(false);
-        }
-        devices.insert(readers.own.clone());
-        let told: BTreeSet<Jid> = turn.tx.sender_keys().told(chat)?.into_iter().collect();
-        let gone = told.iter().any(|device| !devices.contains(device));
-        let told = if gone { BTreeSet::new() } else { told };
-        let lacking: Vec<Jid> =
-            devices.iter().filter(|d| **d != readers.own && !told.contains(*d)).cloned().collect();
         for device in &lacking {
             let address = turn.tx.people().signal_address(device)?;
             let barren = self.conn.as_ref().is_some_and(|conn| conn.barren.contains(device));
@@ -85,13 +87,46 @@ impl Account {
                 ready = false;
             }
         }
-        if ready {
-            if gone {
-                turn.tx.sender_keys().drop_own(chat)?;
-            }
-            self.encrypt_chat(row, &readers, &devices, &lacking, turn)?;
+        if !ready {
+            return Ok(false);
         }
-        Ok(ready)
+        if gone {
+            turn.tx.sender_keys().drop_own(chat)?;
+            prepared.told.clear();
+        }
+        let sent = self.encrypt_chat(row, &mut prepared, &lacking, turn)?;
+        // Each status has an audience of its own.
+        if sent && chat.is_group() {
+            missing.prepared.insert(chat.clone(), prepared);
+        }
+        Ok(true)
+    }
+
+    /// The devices of all readers; `None` while somebody's are not known.
+    fn prepare(
+        &self,
+        readers: Readers,
+        missing: &mut Missing,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Prepared>, Error> {
+        let mut devices = BTreeSet::new();
+        let mut known = true;
+        for person in &readers.people {
+            match self.known_devices(person, turn)? {
+                Some(all) => devices.extend(all.into_iter().map(|id| person.with_device(id))),
+                None => {
+                    missing.devices.insert(person.clone());
+                    known = false;
+                }
+            }
+        }
+        if !known {
+            return Ok(None);
+        }
+        devices.insert(readers.own.clone());
+        let told = turn.tx.sender_keys().told(&readers.chat)?.into_iter().collect();
+        let phash = readers.mode.map(|_| participant_hash(devices.iter().cloned()));
+        Ok(Some(Prepared { readers, devices, phash, told }))
     }
 
     /// A group's members. `Err`: the code with which the send fails, or nothing while the server has to be asked.
@@ -124,16 +159,15 @@ impl Account {
         }))
     }
 
-    /// The ratchets, who was told, the stanza and the event are one commit.
+    /// The ratchets, who was told, the stanza and the event are one commit. `false`: it was given up.
     fn encrypt_chat(
         &mut self,
         row: &Row,
-        readers: &Readers,
-        devices: &BTreeSet<Jid>,
+        prepared: &mut Prepared,
         lacking: &[Jid],
         turn: &mut Turn<'_>,
-    ) -> Result<(), Error> {
-        let Readers { chat, people, own: _, mode } = readers;
+    ) -> Result<bool, Error> {
+        let Readers { chat, people, mode, .. } = &prepared.readers;
         let class = content::class(&row.content);
         let mut keys = match turn.tx.sender_keys().own(chat)? {
             Some(keys) => keys,
@@ -143,9 +177,11 @@ impl Account {
         stanza.kind = class.kind.to_owned();
         stanza.edit = class.edit.map(str::to_owned);
         stanza.addressing_mode = mode.map(str::to_owned);
-        stanza.phash = mode.map(|_| participant_hash(devices.iter().cloned()));
+        stanza.phash.clone_from(&prepared.phash);
         // From this message on.
-        let Some(told) = with_distribution(&[], chat, &keys) else { return self.give_up(row, 500, turn) };
+        let Some(told) = with_distribution(&[], chat, &keys) else {
+            return self.give_up(row, 500, turn).map(|()| false);
+        };
         let told = padding::pad(told, turn.rng);
         let mut opens = false;
         for device in lacking {
@@ -158,6 +194,7 @@ impl Account {
             stanza.participants.push((device.clone(), Some(enc(ciphertext, content::PLAIN))));
         }
         turn.tx.sender_keys().tell(chat, stanza.participants.iter().map(|(device, _)| device))?;
+        prepared.told.extend(stanza.participants.iter().map(|(device, _)| device.clone()));
         if chat.is_status() {
             // The server knows the audience only from here; the account itself is in it.
             let named: BTreeSet<Jid> = stanza.participants.iter().map(|(device, _)| device.bare()).collect();
@@ -172,21 +209,23 @@ impl Account {
         let Ok(ciphertext) = keys.encrypt(&padded, turn.rng) else {
             // Four billion messages with one key: the next one begins anew.
             turn.tx.sender_keys().drop_own(chat)?;
-            return self.give_up(row, 500, turn);
+            return self.give_up(row, 500, turn).map(|()| false);
         };
         turn.tx.sender_keys().set_own(chat, &keys)?;
         let mut common = Enc::new(EncKind::SenderKey, ciphertext);
         common.mediatype = class.mediatype.map(str::to_owned);
         common.hide_failure = class.hide;
         stanza.direct = Some(common);
-        let Ok(bytes) = codec::encode(&stanza.build()) else { return self.give_up(row, 400, turn) };
+        let Ok(bytes) = codec::encode(&stanza.build()) else {
+            return self.give_up(row, 400, turn).map(|()| false);
+        };
         turn.tx.queue().set_stanza(row.seq, &bytes)?;
         self.report_departure(row, chat, turn)?;
         if let Some(conn) = &mut self.conn {
             conn.in_flight.push_back((row.wa_id.clone(), turn.now));
         }
         turn.effects.push(Effect::Send(bytes));
-        Ok(())
+        Ok(true)
     }
 
     /// The server refused a send to a group or a status. `true`: it is encrypted once more, after another look at the group.

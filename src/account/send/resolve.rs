@@ -17,6 +17,9 @@ use crate::{
 /// Device lists are kept true by notifications; one that was missed costs at most this.
 const DEVICES_FRESH: Duration = Duration::from_secs(24 * 3600);
 
+/// Devices of one account that are written to. WhatsApp links four companions to a phone, and numbers devices up to 99.
+const MAX_DEVICES: usize = 100;
+
 /// What a row's number came to.
 pub(super) enum Resolved {
     Jid(Jid),
@@ -268,6 +271,7 @@ fn usable(answer: &DeviceAnswer) -> Vec<u16> {
             (_, Some(list), Some(index)) => list.valid.contains(&index) || index > list.current,
         })
         .map(|device| device.id)
+        .take(MAX_DEVICES)
         .collect()
 }
 

@@ -77,6 +77,8 @@ pub(crate) struct Account {
     pub(crate) phone: Phone,
     /// As the server keeps it.
     pub(crate) app_state: app_state::Logs,
+    /// Privacy settings that are not at their defaults.
+    pub(crate) privacy: BTreeMap<String, String>,
 }
 
 /// The public halves that others encrypt to.
@@ -308,6 +310,7 @@ impl World {
             peers: BTreeSet::new(),
             phone,
             app_state: app_state::Logs::new(),
+            privacy: BTreeMap::new(),
         };
         account.sign_key_indexes(now, &mut self.rng);
         self.by_pn.insert(pn, id);

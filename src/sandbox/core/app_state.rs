@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use rand::CryptoRng;
 
-use super::{AccountId, DeviceRef, World, account::Account};
+use super::{AccountId, DeviceRef, World, account::Account, faults::Kind};
 use crate::{
     clock::Millis,
     crypto::{
@@ -202,7 +202,11 @@ impl World {
         }
         let mut answers = Vec::new();
         for query in queries {
+            let struck = self.fault(Kind::AppState, device).and_then(|code| u16::try_from(code).ok());
             answers.push(match &query.patch {
+                _ if struck.is_some() => {
+                    CollectionAnswer { error: struck, ..CollectionAnswer::empty(query.collection) }
+                }
                 Some(patch) => self.take_patch(device, &query, patch, now)?,
                 None => {
                     let log = self.account(device.account).app_state.get(&query.collection);

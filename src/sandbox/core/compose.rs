@@ -8,7 +8,7 @@ use crate::{
     clock::Millis,
     crypto::media::Encrypted,
     proto::{
-        self, ContextInfo, MessageKey,
+        self, ContextInfo, MessageContextInfo, MessageKey,
         message::{
             AudioMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage,
             FutureProofMessage, ImageMessage, LocationMessage, PollCreationMessage, ProtocolMessage,
@@ -163,7 +163,7 @@ impl World {
         let path = super::media::direct_path(Some(file.kind.word()), &blob, &self.random_hex(4));
         let url = format!("https://{}{path}&mms3=true", self.media_host());
         let message = file.message(url, path, context.map(Box::new), now);
-        self.send_composed(phone, &to, message, now)
+        self.send_composed(phone, &to, message.encode_to_vec(), now)
     }
 
     /// Whether this phone can send there now.
@@ -178,7 +178,7 @@ impl World {
         &mut self,
         phone: AccountId,
         to: &Jid,
-        message: proto::Message,
+        message: Vec<u8>,
         now: Millis,
     ) -> Result<String, OperateError> {
         let message = self.with_secret(message);
@@ -187,11 +187,19 @@ impl World {
         Ok(id)
     }
 
-    /// Phones put a secret into every message, for what may refer to it later: votes of a poll.
-    fn with_secret(&mut self, mut message: proto::Message) -> proto::Message {
+    /// Phones put a secret into every message, for what may refer to it later: votes of a poll. What is given as bytes
+    /// keeps what our schema does not know, and a secret of its own.
+    fn with_secret(&mut self, mut message: Vec<u8>) -> Vec<u8> {
+        let decoded = proto::Message::decode(message.as_slice()).unwrap_or_default();
+        if decoded.message_context_info.is_some_and(|context| context.message_secret.is_some()) {
+            return message;
+        }
         let mut secret = vec![0; 32];
         self.rng.fill_bytes(&mut secret);
-        message.message_context_info.get_or_insert_default().message_secret = Some(secret);
+        let context = MessageContextInfo { message_secret: Some(secret), ..Default::default() };
+        // Members that repeat are merged by whoever decodes them.
+        let more = proto::Message { message_context_info: Some(context), ..Default::default() };
+        message.extend(more.encode_to_vec());
         message
     }
 
@@ -201,12 +209,14 @@ impl World {
         to: &Jid,
         what: Sending,
         now: Millis,
-    ) -> Result<proto::Message, OperateError> {
+    ) -> Result<Vec<u8>, OperateError> {
         let mut message = proto::Message::default();
         match what {
             Sending::Raw(bytes) => {
-                message = proto::Message::decode(bytes.as_slice())
-                    .map_err(|_| OperateError::BadRequest("raw: not a waE2E.Message"))?;
+                return match proto::Message::decode(bytes.as_slice()) {
+                    Ok(_) => Ok(bytes),
+                    Err(_) => Err(OperateError::BadRequest("raw: not a waE2E.Message")),
+                };
             }
             Sending::Text { text, quote: None } => message.conversation = Some(text),
             Sending::Text { text, quote: Some(id) } => {
@@ -289,7 +299,7 @@ impl World {
                 *member = Some(Box::new(poll));
             }
         }
-        Ok(message)
+        Ok(message.encode_to_vec())
     }
 
     /// Whether a message that the phone knows is of its own account.

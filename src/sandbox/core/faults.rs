@@ -27,10 +27,13 @@ pub(crate) enum Kind {
     CdnDelay,
     /// A transfer from or to the media server breaks off half-way.
     CdnCut,
+    /// A query for a collection of app state, or a patch for it, is refused; parameter: the error code. 409: as if another
+    /// device had been faster.
+    AppState,
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 9] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("delay", Self::Delay),
         ("duplicate", Self::Duplicate),
         ("withhold", Self::Withhold),
@@ -40,6 +43,7 @@ impl Kind {
         ("cdn", Self::Cdn),
         ("cdn_delay", Self::CdnDelay),
         ("cdn_cut", Self::CdnCut),
+        ("app_state", Self::AppState),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -67,7 +71,7 @@ pub(crate) enum FaultsError {
     #[error("faults are an object of objects")]
     NotAnObject,
     #[error(
-        "unknown fault {0}; known are delay, duplicate, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut"
+        "unknown fault {0}; known are delay, duplicate, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state"
     )]
     Unknown(String),
     #[error("{0}: {1}")]
@@ -129,6 +133,7 @@ impl Fault {
             Kind::Delay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Reject => Some(("error", "error: the code of the ack, 400 to 599", 599)),
             Kind::Cdn => Some(("status", "status: an HTTP status, 400 to 599", 599)),
+            Kind::AppState => Some(("error", "error: the code of the answer, 400 to 599", 599)),
             Kind::CdnDelay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Duplicate | Kind::Withhold | Kind::Corrupt | Kind::DropAcks | Kind::CdnCut => None,
         };
@@ -137,7 +142,7 @@ impl Fault {
         if let Some((key, wanted, most)) = parameter {
             known.insert(key, ());
             value = settings.get(key).and_then(Value::as_u64).ok_or(FaultsError::Invalid(name, wanted))?;
-            if value > most || (matches!(kind, Kind::Reject | Kind::Cdn) && value < 400) {
+            if value > most || (matches!(kind, Kind::Reject | Kind::Cdn | Kind::AppState) && value < 400) {
                 return Err(FaultsError::Invalid(name, wanted));
             }
         }

@@ -5,7 +5,7 @@ use crate::{
     clock::Millis,
     stanza::{
         BundleAnswer, BundleQuery, ContactAnswer, DeviceAnswer, DeviceEntry, Digest, FetchedBundle, Iq,
-        IqKind, Upload, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits, count_answer,
+        IqKind, Upload, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits, count_answer, read_privacy,
     },
     wire::{Jid, Node},
 };
@@ -21,19 +21,6 @@ type Answer = Result<Node, (u16, &'static str)>;
 
 const UNKNOWN: (u16, &str) = (501, "feature-not-implemented");
 const BAD_REQUEST: (u16, &str) = (400, "bad-request");
-
-/// The settings that clients ask for, all at WhatsApp's defaults.
-const PRIVACY: [(&str, &str); 9] = [
-    ("last", "all"),
-    ("online", "all"),
-    ("profile", "all"),
-    ("status", "all"),
-    ("readreceipts", "all"),
-    ("groupadd", "all"),
-    ("calladd", "all"),
-    ("messages", "all"),
-    ("defense", "off"),
-];
 
 impl World {
     pub(super) fn iq(&mut self, device: DeviceRef, node: &Node, now: Millis) {
@@ -70,10 +57,11 @@ impl World {
             }
             (IqKind::Get, "blocklist", _) => Ok(Iq::result(&iq.id).child(Node::new("list"))),
             (IqKind::Get, "privacy", Some("privacy")) => {
-                let categories = PRIVACY
-                    .iter()
-                    .map(|(name, value)| Node::new("category").attr("name", *name).attr("value", *value));
-                Ok(Iq::result(&iq.id).child(Node::new("privacy").children_from(categories)))
+                Ok(Iq::result(&iq.id).child(self.privacy_of(device.account)))
+            }
+            (IqKind::Set, "privacy", Some("privacy")) => {
+                let changed = self.change_privacy(device, read_privacy(node), now).ok_or(BAD_REQUEST)?;
+                Ok(Iq::result(&iq.id).child(changed))
             }
             // Trusted-contact tokens: handed to the contact.
             (IqKind::Set, "privacy", Some("tokens")) => {

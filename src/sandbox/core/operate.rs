@@ -113,6 +113,11 @@ impl World {
     ) -> Result<(), OperateError> {
         let message = self.account(phone).phone.inbox.iter().rev().find(|m| m.id == id && !m.from_me);
         let message = message.ok_or(OperateError::NoSuchMessage)?;
+        let kind = match kind {
+            ReceiptKind::Read if self.reads_quietly(phone, &message.chat) => ReceiptKind::ReadSelf,
+            ReceiptKind::Played if self.reads_quietly(phone, &message.chat) => ReceiptKind::PlayedSelf,
+            kind => kind,
+        };
         let receipt = Receipt {
             t: Some(now.secs()),
             participant: (!message.chat.is_user()).then(|| message.sender.clone()),
@@ -120,6 +125,20 @@ impl World {
         };
         self.as_phone(phone, receipt.build_to(), now);
         Ok(())
+    }
+
+    /// The phone's user changes a privacy setting.
+    pub(crate) fn set_privacy(
+        &mut self,
+        phone: AccountId,
+        name: &str,
+        value: &str,
+        now: Millis,
+    ) -> Result<(), OperateError> {
+        let device = DeviceRef { account: phone, device: 0 };
+        let changed = self.change_privacy(device, vec![(name.to_owned(), value.to_owned())], now);
+        self.settle(now);
+        changed.map(drop).ok_or(OperateError::BadRequest("no such privacy setting, or no such value of it"))
     }
 
     pub(crate) fn type_in(

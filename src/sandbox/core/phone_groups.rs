@@ -141,7 +141,7 @@ impl World {
         &mut self,
         from: AccountId,
         chat: &Jid,
-        message: &proto::Message,
+        message: &[u8],
         now: Millis,
     ) -> Option<String> {
         let (readers, namespace) = self.readers(from, chat)?;
@@ -159,8 +159,8 @@ impl World {
             sender_key_distribution_message: distribution(chat, &key.keys),
             ..Default::default()
         };
-        let common = key.keys.encrypt(&pad(message.encode_to_vec(), rng), rng).ok()?;
-        let form = Form::of(message);
+        let common = key.keys.encrypt(&pad(message.to_vec(), rng), rng).ok()?;
+        let form = Form::of(&proto::Message::decode(message).unwrap_or_default());
         let mut stanza = Outgoing {
             direct: Some(form.enc(Enc::new(EncKind::SenderKey, common))),
             ..form.stanza(id.clone(), chat.clone())
@@ -182,7 +182,7 @@ impl World {
                 stanza.participants.push((self.jid(*device, namespace), enc));
             }
         }
-        let kept = Kept { to: chat.clone(), message: message.encode_to_vec(), peer: false, at: now };
+        let kept = Kept { to: chat.clone(), message: message.to_vec(), peer: false, at: now };
         let phone = &mut self.account_mut(from).phone;
         phone.group_keys.own.insert(chat.to_wire(), key);
         phone.keep_sent(&id, kept);

@@ -203,7 +203,7 @@ impl World {
         if let Some(text) = text_of(&message).filter(|text| !text.is_empty()) {
             let reply = proto::Message { conversation: Some(text.to_owned()), ..Default::default() };
             // An echo to somebody who has vanished meanwhile is nobody's concern.
-            let _ = self.phone_sends(phone.account, &chat, reply, now);
+            let _ = self.phone_sends(phone.account, &chat, reply.encode_to_vec(), now);
         }
     }
 
@@ -345,7 +345,7 @@ impl World {
         &mut self,
         from: AccountId,
         to: &Jid,
-        message: proto::Message,
+        message: Vec<u8>,
         now: Millis,
     ) -> Option<String> {
         if to.is_group() || to.is_status() {
@@ -355,13 +355,13 @@ impl World {
         let id = self.random_hex(16);
         let namespace = Namespace::of(to);
         let chat = self.account(target.account).jid(namespace, 0);
-        let kept = Kept { to: chat.clone(), message: message.encode_to_vec(), peer: false, at: now };
+        let form = Form::of(&proto::Message::decode(message.as_slice()).unwrap_or_default());
+        let kept = Kept { to: chat.clone(), message, peer: false, at: now };
         let copy = device_sent(&kept.message, &kept.to);
         let mut devices = self.devices_of(target.account);
         if target.account != from {
             devices.extend(self.devices_of(from));
         }
-        let form = Form::of(&message);
         let mut stanza = form.stanza(id.clone(), chat);
         for device in devices {
             if device == (DeviceRef { account: from, device: 0 }) {

@@ -67,6 +67,9 @@ struct SavedAccount {
     /// Since there is app state.
     #[serde(default)]
     app_state: Vec<SavedLog>,
+    /// Since it can be changed.
+    #[serde(default)]
+    privacy: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -233,6 +236,7 @@ impl SavedAccount {
             devices: account.devices.values().map(SavedDevice::of).collect(),
             phone: SavedPhone::of(&account.phone),
             app_state: account.app_state.iter().map(SavedLog::of).collect(),
+            privacy: account.privacy.clone(),
         }
     }
 
@@ -254,6 +258,7 @@ impl SavedAccount {
             peers: self.peers.iter().map(|n| account_id(*n)).collect::<Result<_, _>>()?,
             phone: self.phone.restore(account_id)?,
             app_state: self.app_state.iter().map(SavedLog::restore).collect::<Result<_, _>>()?,
+            privacy: self.privacy.clone(),
         };
         account.replay_app_state().map_err(SnapshotError::Damaged)?;
         Ok(account)

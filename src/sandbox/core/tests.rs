@@ -16,6 +16,7 @@ use crate::{
     },
 };
 
+mod groups;
 mod media;
 
 struct Story {

@@ -110,3 +110,29 @@ story('a message reads with what became of it, and is found by its words', async
   // What was done to it is told with it, not beside it.
   assert.deepEqual([page.total, page.messages.map(({ key }) => key.id)], [1, [id]]);
 });
+
+story('what Baileys keeps to itself is not seen as read, and what the account keeps to itself is not told', async (cast) => {
+  const { ines, bob, instance, bruno, platform } = await two(cast);
+  await bruno.sock.updateReadReceiptsPrivacy('none');
+  // Baileys asks for its settings once, and again when it is told to.
+  await bruno.sock.fetchPrivacySettings(true);
+  const first = await instance.send(bob.number, 'seen in secret');
+  await bruno.read(await bruno.messageWith(first));
+  const second = await instance.send(bob.number, 'and after it');
+  await bruno.messageWith(second);
+  assert.deepEqual(await platform.statuses(second, 3), [2, 3]);
+  assert.deepEqual(await platform.statuses(first, 3), [2, 3]);
+
+  const read = async (text) => {
+    const id = await bruno.send(ines.jid, text);
+    await platform.messageWith(id);
+    await instance.post('/mark-read', { to: bob.number, message_ids: [id] });
+    return id;
+  };
+  await bruno.status(await read('openly'), 4);
+  await cast.sandbox.post(`${ines.path}/privacy`, { readreceipts: 'none' });
+  const secret = await read('in secret');
+  await cast.sandbox.post(`${ines.path}/privacy`, { readreceipts: 'all' });
+  await bruno.status(await read('openly again'), 4);
+  assert.deepEqual(bruno.updates.all(({ id, status }) => id === secret && status === 4), []);
+});
