@@ -6,6 +6,7 @@ mod changes;
 mod content;
 mod dispatch;
 mod events;
+mod evidence;
 mod groups;
 mod link;
 mod manners;
@@ -30,6 +31,7 @@ pub use crate::{
 pub use app_state::{Blob, StateChange};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
+pub use evidence::{Ended, Evidence, Offline};
 pub use groups::{GroupAnswer, GroupCommand, GroupError, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use media::Attachment;
 pub use view::Viewer;

@@ -182,6 +182,7 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/webhooks/{id}/resume", post(webhooks::resume))
         .route("/webhooks/{id}/redeliver", post(webhooks::redeliver))
         .route("/health", get(health::health))
+        .route("/health/details", get(health::details))
         .merge(page::routes())
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{
-        Answer, Batched, ChatState, Command, GroupAnswer, GroupCommand, GroupError, Link, Recipient,
-        SendBatch, SendError, SendMessage, Sent, Settings, StateChange, Status,
+        Answer, Batched, ChatState, Command, Evidence, GroupAnswer, GroupCommand, GroupError, Link,
+        Recipient, SendBatch, SendError, SendMessage, Sent, Settings, StateChange, Status,
     },
     net,
     stanza::MediaConn,
@@ -35,6 +35,9 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// For the server to name its media hosts, and for the phone to upload a file again (whatsapp-rust waits as long).
 const MEDIA_WAIT: Duration = Duration::from_secs(30);
+
+/// For a look at the account: a turn takes milliseconds, and on a slow disk a second.
+const EVIDENCE_WAIT: Duration = Duration::from_secs(3);
 
 /// A change of a group is a few queries in a row; the server answers each within a second, or not at all.
 const GROUP_WAIT: Duration = Duration::from_secs(60);
@@ -179,7 +182,8 @@ impl Handle {
                     | Answer::MediaHosts(_)
                     | Answer::Reuploaded(_)
                     | Answer::Batch(_)
-                    | Answer::Group(_),
+                    | Answer::Group(_)
+                    | Answer::Evidence(_),
                     _,
                 )) => {
                     return Err(SendError::Internal);
@@ -226,6 +230,14 @@ impl Handle {
         match timeout(GROUP_WAIT, self.ask(Command::Group(command))).await {
             Ok(Some((Answer::Group(answer), _))) => answer,
             _ => Err(GroupError::Internal),
+        }
+    }
+
+    /// How the link does; `None`: the account does not answer, which it does within a turn if it can do anything.
+    pub async fn evidence(&self) -> Option<Evidence> {
+        match timeout(EVIDENCE_WAIT, self.ask(Command::Evidence)).await {
+            Ok(Some((Answer::Evidence(evidence), _))) => Some(*evidence),
+            _ => None,
         }
     }
 

@@ -606,7 +606,6 @@ async fn gone_pauses_a_users_hook_and_loses_nothing() {
     // At once, and not when it would have been tried again.
     let posts = receiver.until(|posts| posts.len() == 3).await;
     assert_eq!(posts.iter().map(|post| post.chat().1).collect::<Vec<_>>(), [0, 0, 1]);
-    // To the platform 410 is a failure like any other.
     assert!(!store.write(move |tx| tx.hooks().pause(9, Pause::Requested)).await.unwrap());
     worker.stop().await;
 }

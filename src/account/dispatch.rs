@@ -9,6 +9,7 @@ use super::{
     Batched, Blob, Error, GroupAnswer, GroupCommand, GroupError, Link, Recipient, SendBatch, SendError,
     SendMessage, Sent, StateChange, Status,
     app_state::Waiting,
+    evidence::{Evidence, Seen},
     link::{Conn, Outage, Phase, Retry, STOPPED},
 };
 use crate::{
@@ -71,6 +72,8 @@ pub enum Command {
     },
     /// Something with groups.
     Group(GroupCommand),
+    /// How does the link do?
+    Evidence,
     /// Where do media go?
     MediaHosts {
         /// What was answered before did not work.
@@ -99,6 +102,17 @@ pub enum CloseCause {
     Handshake,
     /// It ended.
     Lost,
+}
+
+impl CloseCause {
+    /// As it is shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Handshake => "handshake_failed",
+            Self::Lost => "connection_lost",
+        }
+    }
 }
 
 /// What happens to an account.
@@ -144,6 +158,8 @@ pub enum Answer {
     Reuploaded(Option<String>),
     /// What came of a [`Command::Group`].
     Group(Result<GroupAnswer, GroupError>),
+    /// How the link does.
+    Evidence(Box<Evidence>),
     /// A send was stored, replayed, or not accepted. [`Effect::Settled`] may follow.
     Send(Result<Sent, SendError>),
     /// A batch was stored, replayed, or not accepted.
@@ -218,6 +234,8 @@ pub struct Account {
     pub(super) writes_wait: bool,
     /// Callers who wait for that.
     pub(super) state_waiting: Vec<Waiting>,
+    /// What was seen of the connections.
+    pub(super) seen: Seen,
 }
 
 impl Account {
@@ -258,6 +276,7 @@ impl Account {
             waiting: HashMap::new(),
             writes_wait: turn.tx.app_state().waiting()? > 0,
             state_waiting: Vec::new(),
+            seen: Seen::default(),
         })
     }
 
@@ -308,6 +327,11 @@ impl Account {
                 Ok(())
             }
             Input::Command(ticket, Command::Group(command)) => self.group_command(ticket, command, turn),
+            Input::Command(ticket, Command::Evidence) => {
+                let answer = Answer::Evidence(Box::new(self.evidence()));
+                turn.effects.push(Effect::Answer(ticket, answer));
+                Ok(())
+            }
             Input::Command(ticket, Command::MediaHosts { refresh }) => {
                 self.media_hosts(ticket, refresh, turn)
             }
@@ -324,7 +348,11 @@ impl Account {
     pub fn settle(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.release(turn)?;
         self.pump(turn)?;
-        self.pump_app_state(turn)
+        self.pump_app_state(turn)?;
+        if turn.effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
+            self.seen.last_out = Some(turn.now);
+        }
+        Ok(())
     }
 
     /// Own number, without device.
@@ -345,6 +373,7 @@ impl Account {
         // A stanza of a connection that was given up meanwhile.
         let Some(conn) = &mut self.conn else { return Ok(()) };
         conn.heard(turn.now);
+        self.seen.last_in = Some(turn.now);
         if node.has("offline") {
             conn.drained_one(turn.now);
         }
@@ -354,12 +383,12 @@ impl Account {
                 Ok(success) => self.logged_in(&success, turn),
                 Err(error) => {
                     tracing::warn!(%error, "login answer");
-                    self.lose(turn)
+                    self.lose("login_unreadable", turn)
                 }
             },
             "failure" => self.refused(&Failure::parse(node), turn),
             "stream:error" => self.stream_error(StreamError::parse(node), turn),
-            "xmlstreamend" => self.lose(turn),
+            "xmlstreamend" => self.lose("stream_end", turn),
             "ib" => self.info(Info::parse(node), turn),
             "message" => self.message(node, turn),
             "receipt" => self.receipt(node, turn),

@@ -1,6 +1,8 @@
 //! Events as webhooks carry them: the outgoing form (platform-webhooks.md §5) and the platform's (§3), rendered in the
 //! turn that caused them.
 
+use std::time::Duration;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
@@ -31,6 +33,9 @@ const DOCUMENTED: [&str; 6] = [
     "audioMessage",
     "documentMessage",
 ];
+
+/// How long `media_url` can be fetched without a token (platform-webhooks.md §5.1).
+const LINK_LASTS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A message that is to be reported.
 pub(super) struct Reported<'a> {
@@ -220,8 +225,7 @@ impl Account {
         }
         data.insert("content".into(), text_of(&message.content).into());
         data.insert("media_type".into(), media_type(&message.content).into());
-        // Handed out with the instance's token; a link without one comes with the user's own webhooks.
-        data.insert("media_url".into(), Value::Null);
+        data.insert("media_url".into(), self.media_link(message, turn)?.into());
         data.insert("timestamp".into(), message.at.rfc3339_offset().into());
         data.insert("conversation_id".into(), chat.id.into());
         if chat.jid.is_group() {
@@ -239,6 +243,20 @@ impl Account {
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
+    }
+
+    /// Where the file of a message can be fetched without a token, for as long as the contract says.
+    fn media_link(&self, message: &NewMessage, turn: &mut Turn<'_>) -> Result<Option<String>, Error> {
+        let id = &message.key.wa_id;
+        // What is no ordinary id would not be the same in an address.
+        let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if !plain || Attachment::of(&message.content).is_none() {
+            return Ok(None);
+        }
+        let expires = (turn.now + LINK_LASTS).secs();
+        let signature = turn.tx.links().key(turn.rng)?.sign(id, expires);
+        let base = &self.settings.public_url;
+        Ok(Some(format!("{base}/messages/{id}/media?expires={expires}&signature={signature}")))
     }
 
     fn incoming(&self, reported: &Reported<'_>, author: &Jid) -> Value {

@@ -61,7 +61,7 @@ impl Account {
         if turn.tx.settings().get(STOPPED)?.is_some() || self.link.status == Status::Disconnected {
             return Ok(());
         }
-        self.lose(turn)
+        self.lose("storage_failed", turn)
     }
 
     /// `POST /connect`, or a look at the QR code after the codes ran out.
@@ -93,14 +93,14 @@ impl Account {
             // Without a connection the server cannot be told; the phone shows the device until somebody removes it.
             (true, _) => self.finish_logout(turn),
             (false, _) => {
-                self.drop_connection(turn);
+                self.drop_connection("requested", turn);
                 self.set_status(Status::Disconnected, Some("requested"), turn)
             }
         }
     }
 
     pub(super) fn finish_logout(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
-        self.drop_connection(turn);
+        self.drop_connection("requested", turn);
         self.wipe(turn)?;
         self.set_status(Status::Disconnected, Some("requested"), turn)
     }
@@ -168,7 +168,7 @@ impl Account {
         if let Some(refusal) = Iq::refusal(node) {
             // Still passive: pings would be answered, and no message would ever come.
             tracing::warn!(code = refusal.code, "the server keeps the connection passive");
-            return self.lose(turn);
+            return self.lose("kept_passive", turn);
         }
         if self.available
             && let Some(name) = self.device.paired.as_ref().and_then(|p| p.push_name.clone())
@@ -200,7 +200,7 @@ impl Account {
                 self.device.routing_info = Some(info);
             }
             Info::Downgrade => {
-                self.drop_connection(turn);
+                self.drop_connection("multidevice_mismatch", turn);
                 return self.set_status(Status::Disconnected, Some("multidevice_mismatch"), turn);
             }
             // What groups told while nobody listened is lost: each is looked at again before the next send.
@@ -216,11 +216,11 @@ impl Account {
         match failure.reason {
             401 if self.device.paired.is_some() => self.logged_out("logged_out", turn),
             // Nothing to forget, and fresh keys would fare no better: after a pause.
-            401 => self.lose(turn),
+            401 => self.lose("login_refused", turn),
             // An internal error of the server is no reason to forget the pairing.
-            500.. => self.lose(turn),
+            500.. => self.lose("login_refused", turn),
             reason => {
-                self.drop_connection(turn);
+                self.drop_connection("login_refused", turn);
                 let word = match reason {
                     402 | 403 | 406 => "forbidden",
                     405 => "client_outdated",
@@ -235,7 +235,7 @@ impl Account {
     pub(super) fn stream_error(&mut self, error: StreamError, turn: &mut Turn<'_>) -> Result<(), Error> {
         match error {
             StreamError::Restart => {
-                self.drop_connection(turn);
+                self.drop_connection("restart_required", turn);
                 self.dial(turn)
             }
             StreamError::DeviceRemoved => {
@@ -243,24 +243,24 @@ impl Account {
                     return self.finish_logout(turn);
                 }
                 if self.device.paired.is_none() {
-                    return self.lose(turn);
+                    return self.lose("device_removed", turn);
                 }
                 self.logged_out("logged_out", turn)
             }
             StreamError::Replaced => {
-                self.drop_connection(turn);
+                self.drop_connection("replaced", turn);
                 self.set_status(Status::Disconnected, Some("replaced"), turn)
             }
             StreamError::Owed { .. } | StreamError::Code(_) => {
                 tracing::warn!(?error, "the server ended the stream");
-                self.lose(turn)
+                self.lose("stream_error", turn)
             }
         }
     }
 
     /// Unlinked from outside: forget everything of this device, and offer a new code.
     fn logged_out(&mut self, reason: &'static str, turn: &mut Turn<'_>) -> Result<(), Error> {
-        self.drop_connection(turn);
+        self.drop_connection(reason, turn);
         self.wipe(turn)?;
         self.set_status(Status::Disconnected, Some(reason), turn)?;
         self.set_status(Status::Pending, None, turn)?;
@@ -280,18 +280,18 @@ impl Account {
         let Some(conn) = &self.conn else { return Ok(()) };
         // The server closes right after a pairing, with or without saying why: log in.
         if conn.phase == Phase::Paired {
-            self.drop_connection(turn);
+            self.drop_connection("paired", turn);
             return self.dial(turn);
         }
         if conn.phase == Phase::LoggingOut {
             return self.finish_logout(turn);
         }
         tracing::info!(?cause, phase = ?conn.phase, "connection closed");
-        self.lose(turn)
+        self.lose(cause.as_str(), turn)
     }
 
     /// The connection is of no use any more: end it and try again after a pause.
-    pub(super) fn lose(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(super) fn lose(&mut self, why: &'static str, turn: &mut Turn<'_>) -> Result<(), Error> {
         let stable = self.conn.as_ref().is_some_and(|conn| {
             matches!(conn.phase, Phase::Live | Phase::Draining | Phase::Pairing)
                 && turn.now.since(conn.since) >= STABLE
@@ -299,7 +299,7 @@ impl Account {
         if stable {
             self.retry.attempt = 0;
         }
-        self.drop_connection(turn);
+        self.drop_connection(why, turn);
         self.retry.back_off(turn.now, turn.rng);
         if self.device.paired.is_some() {
             self.outage.get_or_insert(Outage { since: turn.now, told: false });
@@ -310,9 +310,10 @@ impl Account {
     }
 
     /// Ends the connection with everything that belongs to it. Callers parked on it are told to come again.
-    pub(super) fn drop_connection(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn drop_connection(&mut self, why: &'static str, turn: &mut Turn<'_>) {
         self.retry.at = None;
         let Some(conn) = self.conn.take() else { return };
+        self.seen.ended(why, turn.now);
         turn.effects.push(Effect::Close);
         let media =
             conn.media_waiting.into_iter().chain(conn.reuploads.into_values().flatten().map(|(t, _)| t));
@@ -348,18 +349,18 @@ impl Account {
         match conn.phase {
             Phase::Opening | Phase::LoggingIn | Phase::Paired if now.since(conn.since) >= OPENING => {
                 tracing::info!(phase = ?conn.phase, "the server does not answer");
-                return self.lose(turn);
+                return self.lose("no_answer", turn);
             }
             Phase::LoggingOut if now.since(conn.since) >= LOGOUT_WAIT => return self.finish_logout(turn),
             _ => {}
         }
         if conn.first_out.is_some_and(|first| now.since(first) >= SILENCE) {
             tracing::warn!("nothing received since the last writes: the connection is dead");
-            return self.lose(turn);
+            return self.lose("silence", turn);
         }
         if conn.in_flight.front().is_some_and(|(_, sent)| now.since(*sent) >= ACK_WAIT) {
             tracing::warn!("a message was not acknowledged in time: connecting anew");
-            return self.lose(turn);
+            return self.lose("no_acknowledgement", turn);
         }
         if conn.ask_again_at.is_some_and(|at| at <= now) {
             conn.ask_again_at = None;
@@ -415,16 +416,19 @@ impl Account {
         }
         // A server that answers pings but not queries cannot be worked with; a new connection may land elsewhere.
         tracing::warn!(queries = expired.len(), "queries were not answered: connecting anew");
-        self.lose(turn)
+        self.lose("no_answer", turn)
     }
 
     /// Routes the answer to a query of ours.
     pub(super) fn answered(&mut self, id: &str, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let Some((query, _)) = self.conn.as_mut().and_then(|conn| conn.queries.remove(id)) else {
+        let Some((query, asked)) = self.conn.as_mut().and_then(|conn| conn.queries.remove(id)) else {
             return Ok(());
         };
         match query {
-            Query::Ping => Ok(()),
+            Query::Ping => {
+                self.seen.ping = Some((turn.now.since(asked), turn.now));
+                Ok(())
+            }
             Query::Active => self.activated(node, turn),
             Query::PreKeyCount => self.pre_keys_counted(node, turn),
             Query::Privacy => self.learn_privacy(&stanza::read_privacy(node), turn),

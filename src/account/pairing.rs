@@ -44,7 +44,7 @@ impl Account {
             return self.next_code(NEXT_CODE, turn);
         }
         self.idle_batches += 1;
-        self.drop_connection(turn);
+        self.drop_connection("codes_used_up", turn);
         if self.idle_batches >= MAX_IDLE_BATCHES {
             return self.set_status(super::Status::Disconnected, Some("qr_timeout"), turn);
         }

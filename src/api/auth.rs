@@ -3,11 +3,17 @@
 use std::{marker::PhantomData, net::IpAddr};
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, Path, Query},
     http::{header, request::Parts},
 };
 
-use super::{ApiError, App, Instance, finish::QuotaSlot, limit::Quota, server::Peer};
+use super::{
+    ApiError, App, Instance,
+    finish::QuotaSlot,
+    limit::Quota,
+    query::{self, Pairs},
+    server::Peer,
+};
 use crate::clock::Millis;
 use crate::store::tokens::{self, Scope, Verified};
 
@@ -74,6 +80,31 @@ async fn authenticate<I: Instance>(parts: &Parts, app: &App<I>) -> Result<Option
         tokio::spawn(async move { store.write(move |tx| tx.tokens().used(id, now)).await });
     }
     Ok(Some(caller))
+}
+
+/// The holder of a token with the scope `read`, or of a link to this very file (platform-webhooks.md §5.1).
+pub(super) struct Holder(());
+
+impl<I: Instance> FromRequestParts<App<I>> for Holder {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App<I>) -> Result<Self, ApiError> {
+        if parts.headers.contains_key(header::AUTHORIZATION) {
+            return Caller::<ToRead>::from_request_parts(parts, app).await.map(|_| Self(()));
+        }
+        if holds_link(parts, app).await? { Ok(Self(())) } else { Err(fail(parts, app)) }
+    }
+}
+
+async fn holds_link<I: Instance>(parts: &mut Parts, app: &App<I>) -> Result<bool, ApiError> {
+    let Ok(Query(query)) = Pairs::from_request_parts(parts, app).await else { return Ok(false) };
+    let Ok(Path(id)) = Path::<String>::from_request_parts(parts, app).await else { return Ok(false) };
+    let expires = query::value(&query, "expires").and_then(query::digits);
+    let (Some(expires), Some(signature)) = (expires, query::value(&query, "signature")) else {
+        return Ok(false);
+    };
+    let key = app.parts.store.read(|tx| tx.links().known()).await?;
+    Ok(key.is_some_and(|key| key.holds(&id, expires, signature, app.now())))
 }
 
 /// The token of `Authorization: Bearer …`; the scheme in any case. Never from the query string, which ends up in logs.

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use crate::{
     account::{
-        Batched, GroupAnswer, GroupCommand, GroupError, Link, SendBatch, SendError, SendMessage, Sent,
-        StateChange,
+        Batched, Evidence, GroupAnswer, GroupCommand, GroupError, Link, SendBatch, SendError, SendMessage,
+        Sent, StateChange,
     },
     daemon::{
         Shown,
@@ -22,6 +22,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn connect(&self) -> impl Future<Output = ()> + Send;
     /// Closes the socket; `logout` also unlinks and wipes.
     fn disconnect(&self, logout: bool) -> impl Future<Output = ()> + Send;
+    /// How the link does; `None`: the account does not answer.
+    fn evidence(&self) -> impl Future<Output = Option<Evidence>> + Send;
     /// Sends a file.
     fn send_media(&self, send: SendMedia) -> impl Future<Output = Result<Sent, FileError>> + Send;
     /// The file of a message.
@@ -45,6 +47,10 @@ pub trait Instance: Clone + Send + Sync + 'static {
 impl Instance for Desk {
     fn link(&self) -> watch::Receiver<Link> {
         self.handle().link()
+    }
+
+    async fn evidence(&self) -> Option<Evidence> {
+        self.handle().evidence().await
     }
 
     async fn connect(&self) {

@@ -16,7 +16,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{
     ApiError, App, Instance,
-    auth::{Caller, ToRead, ToSend},
+    auth::{Caller, Holder, ToSend},
     body::Object,
     fields::{self, Faults},
     paced::Paced,
@@ -276,7 +276,7 @@ fn plain(text: String) -> Value {
 
 /// `GET /messages/{id}/media`: the file of a message, whole or in part.
 pub(super) async fn file<I: Instance>(
-    _: Caller<ToRead>,
+    _: Holder,
     State(app): State<App<I>>,
     Path(id): Path<String>,
     headers: HeaderMap,

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
     account::{
-        self, Batched, GroupAnswer, GroupCommand, GroupError, Link, Qr, SendBatch, SendError, SendMessage,
-        Sent, StateChange, Status,
+        self, Batched, Evidence, GroupAnswer, GroupCommand, GroupError, Link, Qr, SendBatch, SendError,
+        SendMessage, Sent, StateChange, Status,
     },
     api::{Instance, Parts, Peer, router},
     clock::Millis,
@@ -51,6 +51,7 @@ struct Script {
     answer: Mutex<Result<Sent, SendError>>,
     file_error: Mutex<Option<FileError>>,
     group_answer: Mutex<Result<GroupAnswer, GroupError>>,
+    evidence: Mutex<Option<Evidence>>,
     folder: tempfile::TempDir,
     asked: Mutex<Asked>,
 }
@@ -71,6 +72,10 @@ pub(crate) struct Asked {
 impl Instance for Scripted {
     fn link(&self) -> watch::Receiver<Link> {
         self.0.link.subscribe()
+    }
+
+    async fn evidence(&self) -> Option<Evidence> {
+        self.0.evidence.lock().unwrap().clone()
     }
 
     async fn connect(&self) {
@@ -158,6 +163,10 @@ impl Scripted {
         self.0.link.send_modify(|link| (link.status, link.qr) = (Status::QrReady, Some(qr)));
     }
 
+    pub(crate) fn shows_of_itself(&self, evidence: Option<Evidence>) {
+        *self.0.evidence.lock().unwrap() = evidence;
+    }
+
     pub(crate) fn answers(&self, answer: Result<Sent, SendError>) {
         *self.0.answer.lock().unwrap() = answer;
     }
@@ -201,6 +210,7 @@ impl Story {
             answer: Mutex::new(Ok(sent())),
             file_error: Mutex::new(None),
             group_answer: Mutex::new(Ok(GroupAnswer::Done)),
+            evidence: Mutex::default(),
             folder: tempfile::tempdir().unwrap(),
             asked: Mutex::default(),
         }));

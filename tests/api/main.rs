@@ -8,6 +8,7 @@ mod door;
 mod events;
 mod groups;
 mod harness;
+mod health;
 mod hostile;
 mod kinds;
 mod limit;

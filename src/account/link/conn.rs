@@ -88,7 +88,7 @@ pub(in crate::account) enum Query {
 /// What belongs to one connection and ends with it.
 pub(in crate::account) struct Conn {
     pub(in crate::account) phase: Phase,
-    pub(super) since: Millis,
+    pub(in crate::account) since: Millis,
     pub(super) last_in: Millis,
     /// First write since something was last received.
     pub(super) first_out: Option<Millis>,
@@ -100,7 +100,7 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) refs: VecDeque<String>,
     pub(in crate::account) rotate_at: Option<Millis>,
     // The offline queue.
-    pub(super) promised: u32,
+    pub(in crate::account) promised: u32,
     pub(in crate::account) drained: u32,
     pub(super) asked: u32,
     pub(super) last_drained: Millis,
@@ -253,7 +253,7 @@ impl Conn {
 /// A connection was lost and has not come back.
 #[derive(Clone, Copy)]
 pub(in crate::account) struct Outage {
-    pub(super) since: Millis,
+    pub(in crate::account) since: Millis,
     /// Webhooks heard of it as a disconnection.
     pub(super) told: bool,
 }
@@ -262,7 +262,7 @@ pub(in crate::account) struct Outage {
 #[derive(Default)]
 pub(in crate::account) struct Retry {
     pub(super) attempt: u32,
-    pub(super) at: Option<Millis>,
+    pub(in crate::account) at: Option<Millis>,
 }
 
 impl Retry {
