@@ -166,3 +166,28 @@ fn the_reader_of_imports_reads_imports() {
     let expected = ["account", "clock", "net", "store"].map(str::to_owned);
     assert_eq!(used(code).into_iter().collect::<Vec<_>>(), expected);
 }
+
+/// A hook may name any kind of event that there is, and the list of them is the one place where a new one could be missing.
+#[test]
+fn every_kind_of_event_can_be_named_by_a_hook() {
+    let known = wazap::store::hooks::KINDS;
+    let mut used = BTreeSet::new();
+    for (room, path, text) in rooms() {
+        if room != "account" {
+            continue;
+        }
+        // Kinds are written out where they are reported: `"message.received"`.
+        for word in text.split('"').skip(1).step_by(2) {
+            let kind = word.split_once('.').is_some_and(|(family, what)| {
+                ["message", "chat", "contact", "group", "instance", "poll", "event"].contains(&family)
+                    && !what.is_empty()
+                    && what.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            });
+            if kind {
+                assert!(known.contains(&word), "{}: {word}", path.display());
+                used.insert(word.to_owned());
+            }
+        }
+    }
+    assert!(used.len() > 15, "kinds are found where they are reported: {used:?}");
+}
