@@ -361,3 +361,26 @@ fn messages_are_found_by_their_words_and_paged_by_chat() {
     assert_eq!(before, names(&["Olá número 3", "Olá número 2"]));
     assert_eq!(after, names(&["Olá número 4", "Olá número 3"]));
 }
+
+#[test]
+fn polls_are_announced_as_such_to_servers_that_see_no_content() {
+    let mut pair = Pair::linked(69);
+    let id = say(&mut pair, poll(true));
+    say(&mut pair, Body::Vote { id: id.clone(), options: names(&["sim"]) });
+    let group = pair.lab.create_group(OWN, "Team", &[ALICE], true, pair.now).unwrap();
+    let ticket = pair.ask(Command::SendMessage(SendMessage {
+        recipient: Recipient::Jid(group.jid.parse().unwrap()),
+        body: poll(false),
+        mentions: Vec::new(),
+        reply_to: None,
+        idempotency: None,
+        respond_async: true,
+        dry: false,
+        send_at: None,
+    }));
+    pair.drive();
+    assert!(pair.sent(ticket).unwrap().is_ok());
+    let told = pair.written.iter().filter(|node| node.tag == "message" && node.text("type") == Some("poll"));
+    let told: Vec<&str> = told.map(|node| node.find("meta").unwrap().text("polltype").unwrap()).collect();
+    assert_eq!(told, ["creation", "vote", "creation"]);
+}

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Missing, enc};
+use super::{Missing, enc, meta};
 use crate::{
     account::{
         Error, content,
-        dispatch::{Account, Effect, Turn},
+        dispatch::{Account, Turn},
         sender_keys::with_distribution,
     },
     crypto::{
@@ -16,7 +16,7 @@ use crate::{
     },
     stanza::{Enc, EncKind, Outgoing, participant_hash},
     store::queue::Outgoing as Row,
-    wire::{Jid, Node, codec},
+    wire::{Jid, Node},
 };
 
 /// Everybody who is to read it.
@@ -200,7 +200,10 @@ impl Account {
             let named: BTreeSet<Jid> = stanza.participants.iter().map(|(device, _)| device.bare()).collect();
             let rest = people.iter().filter(|person| !named.contains(*person));
             stanza.participants.extend(rest.map(|person| (person.clone(), None)));
-            stanza.extras.push(Node::new("meta").attr("status_setting", "contacts"));
+            let meta = meta(class).unwrap_or_else(|| Node::new("meta"));
+            stanza.extras.push(meta.attr("status_setting", "contacts"));
+        } else {
+            stanza.extras.extend(meta(class));
         }
         if opens {
             stanza.device_identity = self.device.paired.as_ref().map(|p| p.device_identity.clone());
@@ -216,16 +219,11 @@ impl Account {
         common.mediatype = class.mediatype.map(str::to_owned);
         common.hide_failure = class.hide;
         stanza.direct = Some(common);
-        let Ok(bytes) = codec::encode(&stanza.build()) else {
-            return self.give_up(row, 400, turn).map(|()| false);
-        };
-        turn.tx.queue().set_stanza(row.seq, &bytes)?;
-        self.report_departure(row, chat, turn)?;
-        if let Some(conn) = &mut self.conn {
-            conn.in_flight.push_back((row.wa_id.clone(), turn.now));
+        let written = self.write(row, &stanza, turn)?;
+        if written {
+            self.report_departure(row, chat, turn)?;
         }
-        turn.effects.push(Effect::Send(bytes));
-        Ok(true)
+        Ok(written)
     }
 
     /// The server refused a send to a group or a status. `true`: it is encrypted once more, after another look at the group.
