@@ -24,6 +24,7 @@ mod link;
 mod manners;
 mod media;
 mod messages;
+mod numbers;
 mod paced;
 mod page;
 mod qr;
@@ -143,6 +144,7 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/chats/{jid}/messages", get(messages::of_chat))
         .route("/contacts", get(contacts::list))
         .route("/contacts/{jid}", get(contacts::one).put(contacts::put).delete(contacts::delete))
+        .route("/check-number", post(numbers::check))
         .route("/polls/{id}", get(messages::poll))
         .route("/polls/{id}/vote", post(messages::vote))
         .route("/groups", get(groups::list).post(groups::create))

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{
-        Answer, Batched, ChatState, Command, Evidence, GroupAnswer, GroupCommand, GroupError, Link,
+        Answer, Batched, Body, ChatState, Command, Evidence, GroupAnswer, GroupCommand, GroupError, Link,
         Recipient, SendBatch, SendError, SendMessage, Sent, Settings, StateChange, Status,
     },
     net,
@@ -156,6 +156,25 @@ impl Handle {
         match self.ask(Command::SendBatch(Box::new(batch))).await {
             Some((Answer::Batch(outcome), _)) => outcome,
             _ => Err(SendError::Internal),
+        }
+    }
+
+    /// Whether a number has an account: whether a send to it would be taken. What is learnt is kept.
+    pub async fn exists(&self, digits: &str) -> Result<bool, SendError> {
+        let question = SendMessage {
+            recipient: Recipient::Number(digits.to_owned()),
+            body: Body::Text(String::new()),
+            reply_to: None,
+            mentions: Vec::new(),
+            idempotency: None,
+            respond_async: false,
+            send_at: None,
+            dry: true,
+        };
+        match self.would_take(question).await {
+            Ok(_) => Ok(true),
+            Err(SendError::NotOnWhatsapp(_)) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

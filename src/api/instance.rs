@@ -36,6 +36,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn change(&self, change: StateChange) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Does something with groups, now or not at all.
     fn group(&self, command: GroupCommand) -> impl Future<Output = Result<GroupAnswer, GroupError>> + Send;
+    /// Whether a number has an account; what is learnt of it is kept.
+    fn exists(&self, digits: &str) -> impl Future<Output = Result<bool, SendError>> + Send;
     /// Stores, sends, and waits as the contract says.
     fn send_message(&self, command: SendMessage) -> impl Future<Output = Result<Sent, SendError>> + Send;
     /// The same with a preview of the first link in the text, if it can be had.
@@ -83,6 +85,10 @@ impl Instance for Desk {
 
     async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
         self.handle().group(command).await
+    }
+
+    async fn exists(&self, digits: &str) -> Result<bool, SendError> {
+        self.handle().exists(digits).await
     }
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {

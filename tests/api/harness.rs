@@ -65,6 +65,7 @@ pub(crate) struct Asked {
     pub(crate) changes: Vec<StateChange>,
     pub(crate) groups: Vec<GroupCommand>,
     pub(crate) files: Vec<SendMedia>,
+    pub(crate) checked: Vec<String>,
     pub(crate) connects: usize,
     pub(crate) logouts: Vec<bool>,
 }
@@ -111,6 +112,15 @@ impl Instance for Scripted {
     async fn show(&self, what: Shown) -> Result<(), SendError> {
         self.asked(|asked| asked.shown.push(what));
         self.0.answer.lock().unwrap().clone().map(drop)
+    }
+
+    async fn exists(&self, digits: &str) -> Result<bool, SendError> {
+        self.asked(|asked| asked.checked.push(digits.to_owned()));
+        match self.0.answer.lock().unwrap().clone() {
+            Ok(_) => Ok(true),
+            Err(SendError::NotOnWhatsapp(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn send_linked(&self, command: SendMessage) -> Result<Sent, SendError> {

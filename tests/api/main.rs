@@ -16,6 +16,7 @@ mod link;
 mod media;
 mod messages;
 mod more;
+mod numbers;
 mod routing;
 mod schedule;
 mod sending;

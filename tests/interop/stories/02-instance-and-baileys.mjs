@@ -189,3 +189,17 @@ function assertOnce(platform) {
   const ids = platform.incoming().map((post) => post.key.id);
   assert.deepEqual(ids.filter((id, index) => ids.indexOf(id) !== index), []);
 }
+
+story('numbers are checked: who has an account, and under which names', async (cast) => {
+  const [ines, bob] = [await cast.phone('Ines'), await cast.phone('Bob')];
+  const instance = await cast.instance();
+  const check = (numbers) => instance.post('/check-number', { numbers });
+  assert.equal((await check([bob.number])).status, 503);
+  await instance.pair(ines);
+  const { status, body } = await check([`+${bob.number}`, '5511900000000']);
+  assert.equal(status, 200);
+  const [found, nobody] = body.results;
+  assert.deepEqual([found.number, found.exists, found.jid], [`+${bob.number}`, true, bob.jid]);
+  assert.match(found.lid, /@lid$/);
+  assert.deepEqual(nobody, { number: '5511900000000', exists: false, jid: null, lid: null });
+});
