@@ -81,6 +81,8 @@ story('every event is signed so that both documented ways of verifying it work',
   await receiver.find('the reaction', 'message.reaction', ({ emoji }) => emoji === '👍🏽');
   await instance.sends(`/messages/${id}`, { recipient: bob.number, message: 'edited' }, 'PATCH');
   await receiver.find('the edit', 'message.edited', ({ content }) => content === 'edited');
+  // Baileys forgets its session with a device that is unlinked, also for what it has not read yet.
+  await bruno.changes.find('the edit at Baileys', (change) => change.id === id);
   const { body: well } = await instance.get('/health/details');
   assert.deepEqual([well.verdict, well.problems, well.link.offline_queue.done], ['ok', [], true], JSON.stringify(well));
   assert.ok(well.link.last_stanza_in_seconds < 30 && well.link.last_stanza_out_seconds < 30);
