@@ -57,15 +57,8 @@ pub(super) async fn one<I: Instance>(
     Path(id): Path<String>,
     Query(query): Pairs,
 ) -> Result<Response, ApiError> {
-    let mut faults = Faults::default();
-    let chat = chat_of(&query, "to", &mut faults);
-    faults.check()?;
-    let url = app.parts.public_url.clone();
-    let view = app.parts.store.read(move |tx| {
-        let message = find(tx, &id, chat.as_ref())?;
-        Ok::<_, Missing>(Viewer::new(tx, &url)?.message(&message)?)
-    });
-    let mut view = view.await?;
+    let look = |viewer: &Viewer<'_>, message: &Message| Ok(viewer.message(message)?);
+    let mut view = look_at(&app, id, &query, look).await?;
     view.shift_insert(0, "success".into(), true.into());
     Ok(reply::ok(&Value::Object(view)))
 }
@@ -145,16 +138,12 @@ pub(super) async fn poll<I: Instance>(
     Path(id): Path<String>,
     Query(query): Pairs,
 ) -> Result<Response, ApiError> {
-    let mut faults = Faults::default();
-    let chat = chat_of(&query, "to", &mut faults);
-    faults.check()?;
-    let url = app.parts.public_url.clone();
-    let tally = app.parts.store.read(move |tx| {
-        let message = find(tx, &id, chat.as_ref())?;
-        Viewer::new(tx, &url)?.poll(&message)?.ok_or(Missing::Message(id))
-    });
+    let look = |viewer: &Viewer<'_>, message: &Message| {
+        viewer.poll(message)?.ok_or_else(|| Missing::Message(message.key.wa_id.clone()))
+    };
+    let tally = look_at(&app, id, &query, look).await?;
     let mut answer = json!({ "success": true });
-    if let (Some(members), Value::Object(tally)) = (answer.as_object_mut(), tally.await?) {
+    if let (Some(members), Value::Object(tally)) = (answer.as_object_mut(), tally) {
         members.extend(tally);
     }
     Ok(reply::ok(&answer))
@@ -205,6 +194,24 @@ async fn unfit<I: Instance>(app: &App<I>, id: &str, chosen: Vec<String>) -> Resu
     }
     let single = tally["multiple"] == json!(false);
     Ok((single && chosen.len() > 1).then(|| "The poll takes one option only.".to_owned()))
+}
+
+/// What there is to see of a message; with `to` in the query, of the one in that chat.
+async fn look_at<I: Instance, T: Send + 'static>(
+    app: &App<I>,
+    id: String,
+    query: &[(String, String)],
+    look: impl FnOnce(&Viewer<'_>, &Message) -> Result<T, Missing> + Send + 'static,
+) -> Result<T, ApiError> {
+    let mut faults = Faults::default();
+    let chat = chat_of(query, "to", &mut faults);
+    faults.check()?;
+    let url = app.parts.public_url.clone();
+    let seen = app.parts.store.read(move |tx| {
+        let message = find(tx, &id, chat.as_ref())?;
+        look(&Viewer::new(tx, &url)?, &message)
+    });
+    Ok(seen.await?)
 }
 
 fn find(tx: &Tx<'_>, id: &str, with: Option<&Jid>) -> Result<Message, Missing> {
