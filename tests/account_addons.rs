@@ -12,7 +12,7 @@ use pair::{ALICE, OWN, Pair};
 use prost::Message as _;
 use serde_json::{Value, json};
 use wazap::{
-    account::{Body, Command, Recipient, SendMessage, Target, Viewer},
+    account::{Body, Recipient, Target, Viewer},
     crypto::addon::{AddOn, Binding},
     proto::{self, message},
     sandbox::Sending,
@@ -23,18 +23,8 @@ const URL: &str = "http://127.0.0.1:3000";
 
 /// The instance sends something to Alice; the id.
 fn say(pair: &mut Pair, body: Body) -> String {
-    let ticket = pair.ask(Command::SendMessage(SendMessage {
-        recipient: Recipient::Number(ALICE.to_owned()),
-        body,
-        mentions: Vec::new(),
-        reply_to: None,
-        idempotency: None,
-        respond_async: true,
-        dry: false,
-        send_at: None,
-    }));
-    pair.drive();
-    pair.sent(ticket).unwrap().unwrap().message_id
+    let sent = pair.say(Recipient::Number(ALICE.to_owned()), body);
+    sent.unwrap().message_id
 }
 
 /// Alice sends something to the instance; the id.
@@ -368,18 +358,8 @@ fn polls_are_announced_as_such_to_servers_that_see_no_content() {
     let id = say(&mut pair, poll(true));
     say(&mut pair, Body::Vote { id: id.clone(), options: names(&["sim"]) });
     let group = pair.lab.create_group(OWN, "Team", &[ALICE], true, pair.now).unwrap();
-    let ticket = pair.ask(Command::SendMessage(SendMessage {
-        recipient: Recipient::Jid(group.jid.parse().unwrap()),
-        body: poll(false),
-        mentions: Vec::new(),
-        reply_to: None,
-        idempotency: None,
-        respond_async: true,
-        dry: false,
-        send_at: None,
-    }));
-    pair.drive();
-    assert!(pair.sent(ticket).unwrap().is_ok());
+    let sent = pair.say(Recipient::Jid(group.jid.parse().unwrap()), poll(false));
+    assert!(sent.is_ok());
     let told = pair.written.iter().filter(|node| node.tag == "message" && node.text("type") == Some("poll"));
     let told: Vec<&str> = told.map(|node| node.find("meta").unwrap().text("polltype").unwrap()).collect();
     assert_eq!(told, ["creation", "vote", "creation"]);

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value, json};
 use wazap::{
-    account::{Answer, Body, Command, Input, Recipient, SendError, SendMessage, Status, Target, Viewer},
+    account::{Answer, Body, Command, Input, Recipient, SendError, Status, Target, Viewer},
     crypto::{
         addon::{AddOn, Binding, option_hash},
         media::{
@@ -208,18 +208,8 @@ fn an_option_named_twice_counts_once_and_ten_thousand_are_counted() {
 
 /// The instance says something to Alice; the id.
 fn says(pair: &mut Pair, body: Body) -> Result<String, SendError> {
-    let ticket = pair.ask(Command::SendMessage(SendMessage {
-        recipient: Recipient::Number(ALICE.to_owned()),
-        body,
-        mentions: Vec::new(),
-        reply_to: None,
-        idempotency: None,
-        respond_async: true,
-        dry: false,
-        send_at: None,
-    }));
-    pair.drive();
-    pair.sent(ticket).unwrap().map(|sent| sent.message_id)
+    let sent = pair.say(Recipient::Number(ALICE.to_owned()), body);
+    sent.map(|sent| sent.message_id)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pair::{ALICE, ECHO, OWN, Pair, ids};
 use serde_json::json;
 use wazap::{
-    account::{Body, Command, Recipient, SendError, SendMessage, Sent},
+    account::{Body, Recipient, SendError, Sent},
     sandbox::Sending,
     wire::{Jid, Node},
 };
@@ -17,18 +17,8 @@ use wazap::{
 const STATUS: &str = "status@broadcast";
 
 fn post(pair: &mut Pair, text: &str, people: &[&str]) -> Result<Sent, SendError> {
-    let ticket = pair.ask(Command::SendMessage(SendMessage {
-        recipient: Recipient::Status(people.iter().map(|who| Jid::pn(*who)).collect()),
-        body: Body::StatusText { text: text.into(), background: Some(0xff00_00ff), font: Some(1) },
-        mentions: Vec::new(),
-        reply_to: None,
-        idempotency: None,
-        respond_async: true,
-        dry: false,
-        send_at: None,
-    }));
-    pair.drive();
-    pair.sent(ticket).expect("answered")
+    let body = Body::StatusText { text: text.into(), background: Some(0xff00_00ff), font: Some(1) };
+    pair.say(Recipient::Status(people.iter().map(|who| Jid::pn(*who)).collect()), body)
 }
 
 fn posted(pair: &mut Pair, text: &str, people: &[&str]) -> String {

@@ -8,7 +8,7 @@ mod pair;
 use pair::{ALICE, OWN, Pair};
 use serde_json::{Map, Value, json};
 use wazap::{
-    account::{Body, Card, Command, Recipient, SendMessage, Target, Viewer},
+    account::{Body, Card, Recipient, Target, Viewer},
     proto,
     sandbox::Sending,
 };
@@ -98,18 +98,8 @@ fn every_kind_is_stored_and_told_or_does_what_it_does() {
 
 /// What Alice's phone received when the instance sent this.
 fn said(pair: &mut Pair, body: Body) -> Value {
-    let ticket = pair.ask(Command::SendMessage(SendMessage {
-        recipient: Recipient::Number(ALICE.to_owned()),
-        body,
-        mentions: Vec::new(),
-        reply_to: None,
-        idempotency: None,
-        respond_async: true,
-        dry: false,
-        send_at: None,
-    }));
-    pair.drive();
-    let id = pair.sent(ticket).unwrap().unwrap().message_id;
+    let sent = pair.say(Recipient::Number(ALICE.to_owned()), body);
+    let id = sent.unwrap().message_id;
     let received = pair.lab.messages(ALICE, None).unwrap();
     received.into_iter().find(|message| message.id == id).unwrap().message
 }

@@ -66,6 +66,20 @@ pub struct Event {
     pub data: Value,
 }
 
+/// A send that waits for nothing but its row, and has nothing beside its body.
+pub fn message(recipient: Recipient, body: Body) -> SendMessage {
+    SendMessage {
+        recipient,
+        body,
+        mentions: Vec::new(),
+        reply_to: None,
+        idempotency: None,
+        respond_async: true,
+        dry: false,
+        send_at: None,
+    }
+}
+
 /// Both ends.
 pub struct Pair {
     pub now: Millis,
@@ -185,16 +199,16 @@ impl Pair {
             key: key.to_owned(),
             body_hash: [text.len() as u8; 32],
         });
-        self.ask(Command::SendMessage(SendMessage {
-            recipient: Recipient::Number(to.to_owned()),
-            body: Body::Text(text.to_owned()),
-            mentions: Vec::new(),
-            reply_to: None,
-            idempotency,
-            respond_async: true,
-            send_at: None,
-            dry: false,
-        }))
+        let recipient = Recipient::Number(to.to_owned());
+        let message = message(recipient, Body::Text(text.to_owned()));
+        self.ask(Command::SendMessage(SendMessage { idempotency, ..message }))
+    }
+
+    /// Sends something of any kind and drives.
+    pub fn say(&mut self, to: Recipient, body: Body) -> Result<Sent, SendError> {
+        let ticket = self.ask(Command::SendMessage(message(to, body)));
+        self.drive();
+        self.sent(ticket).expect("answered")
     }
 
     /// Sends a text and drives; the id.
