@@ -66,6 +66,11 @@ pub fn is_sender_key_message(bytes: &[u8]) -> bool {
     SenderKeyMessage::parse(bytes).is_ok()
 }
 
+/// Id and place in the chain of the key that a `skmsg` was made with.
+pub(super) fn place(bytes: &[u8]) -> Result<(u32, u32), SignalError> {
+    SenderKeyMessage::parse(bytes).map(|message| (message.id, message.iteration))
+}
+
 impl SenderKeys {
     /// A key of our own, for a group that has none yet, or whose key somebody has who should not read any more.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {

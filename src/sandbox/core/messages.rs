@@ -43,6 +43,7 @@ impl World {
             Ok(out) => out,
             Err(_) => return self.refuse_unreadable(from, node, now),
         };
+        self.look_for_reuse(from, &out);
         let mut ack = Ack {
             class: "message".into(),
             id: out.id.clone(),
