@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use rand::{CryptoRng, RngExt as _};
 
-use conn::{
-    ACK_WAIT, DRAIN_LIMIT, DRAIN_NUDGE, LOGOUT_WAIT, OPENING, PING_WAIT, QUERY_WAIT, SILENCE,
-};
+use conn::{ACK_WAIT, DRAIN_LIMIT, DRAIN_NUDGE, LOGOUT_WAIT, OPENING, PING_WAIT, QUERY_WAIT, SILENCE};
 pub(super) use conn::{Conn, Outage, Phase, Query, Retry};
 
 use super::{
@@ -407,7 +405,11 @@ impl Account {
         if conn.phase == Phase::Draining {
             // Pings may be answered all the while.
             if conn.stalled(now) && !self.stalled {
-                tracing::warn!(promised = conn.promised, drained = conn.drained, "the offline queue does not come");
+                tracing::warn!(
+                    promised = conn.promised,
+                    drained = conn.drained,
+                    "the offline queue does not come"
+                );
                 self.stalled = true;
                 return self.lose("queue_stalled", turn);
             }

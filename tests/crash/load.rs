@@ -170,9 +170,13 @@ impl Common {
     async fn ask(&self, call: &Call, key: &str, at_once: bool) -> Result<String, String> {
         let mut instance = self.instance.clone();
         let deadline = Instant::now() + PATIENCE;
+        let mut last = String::from("nothing");
         loop {
             if Instant::now() > deadline {
-                return Err(format!("{key} ({} {}) is never answered", call.method, call.path));
+                return Err(format!(
+                    "{key} ({} {}) is never answered; at last: {last}",
+                    call.method, call.path
+                ));
             }
             let url = match instance.wait_for(Option::is_some).await {
                 Ok(url) => url.clone().unwrap_or_default(),
@@ -189,9 +193,13 @@ impl Common {
                 request = request.header("Prefer", "respond-async");
             }
             // Killed in the middle: whether it was taken, nobody knows.
-            let Ok(answer) = request.send().await else {
-                sleep(Duration::from_millis(10)).await;
-                continue;
+            let answer = match request.send().await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    last = error.to_string();
+                    sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
             };
             let (status, replayed) =
                 (answer.status().as_u16(), answer.headers().contains_key("Idempotent-Replayed"));
@@ -203,7 +211,10 @@ impl Common {
                     return Ok(id.to_owned());
                 }
                 // Not connected in time, or ending, or the media server is not reached: nothing was stored.
-                (502..=504, _) => sleep(Duration::from_millis(10)).await,
+                (502..=504, _) => {
+                    last = format!("{status} {body}");
+                    sleep(Duration::from_millis(10)).await;
+                }
                 _ => return Err(format!("{key}: {status} {body}")),
             }
         }
@@ -211,7 +222,13 @@ impl Common {
 }
 
 /// A phone that writes to the instance's number, or to a group. What it sent, in order.
-pub async fn phone(from: &'static str, to: String, admin: Admin, done: Arc<AtomicBool>, seed: u64) -> Vec<Sent> {
+pub async fn phone(
+    from: &'static str,
+    to: String,
+    admin: Admin,
+    done: Arc<AtomicBool>,
+    seed: u64,
+) -> Vec<Sent> {
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut sent, mut edited, mut reacted) = (Vec::new(), 0, 0);
     while !done.load(Ordering::Relaxed) {

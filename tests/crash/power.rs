@@ -47,7 +47,8 @@ impl Power {
         }
         let library = folder.join("cut.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/cut.c");
-        let built = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+        let built =
+            Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
         if !built.is_ok_and(|status| status.success()) {
             return None;
         }
@@ -77,7 +78,8 @@ impl Power {
 
     /// The process has ended, by whatever: takes in what it did.
     pub fn ended(&mut self) {
-        let journal = File::open(&self.journal).expect("the library was loaded");
+        // It may have died before it came to that.
+        let Ok(journal) = File::open(&self.journal) else { return };
         let mut journal = io::BufReader::with_capacity(1 << 20, journal);
         let mut head = [0; 16];
         // The last record may be cut short: then the write was not made.
@@ -161,7 +163,9 @@ fn survivors(changes: Vec<Change>, rng: &mut impl Rng) -> Vec<Change> {
             let mut survived = Vec::new();
             for change in changes {
                 match change {
-                    Change::Truncate(length) if rng.random_bool(chance) => survived.push(Change::Truncate(length)),
+                    Change::Truncate(length) if rng.random_bool(chance) => {
+                        survived.push(Change::Truncate(length))
+                    }
                     Change::Truncate(_) => {}
                     Change::Write(mut at, mut bytes) => {
                         while !bytes.is_empty() {

@@ -64,7 +64,8 @@ enum Mood {
 async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> StatusCode {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, 1 << 22).await else { return StatusCode::BAD_REQUEST };
-    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let header =
+        |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let mood = shared.mood();
     match mood {
         Mood::Refuses => {
@@ -158,7 +159,11 @@ impl Receiver {
     /// Messages told twice, under two ids.
     pub fn doubled(&self) -> Vec<String> {
         let desk = self.shared.desk.lock().unwrap();
-        desk.taken.iter().filter(|(_, taken)| taken.webhooks.len() > 1).map(|((_, id), _)| id.clone()).collect()
+        desk.taken
+            .iter()
+            .filter(|(_, taken)| taken.webhooks.len() > 1)
+            .map(|((_, id), _)| id.clone())
+            .collect()
     }
 
     /// Posts of a webhook beyond its first.

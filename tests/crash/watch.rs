@@ -78,7 +78,13 @@ impl Log {
 }
 
 /// Reads the log until it is stopped.
-pub async fn follow(log: Arc<Mutex<Log>>, http: Client, mut instance: Where, stop: CancellationToken, seed: u64) {
+pub async fn follow(
+    log: Arc<Mutex<Log>>,
+    http: Client,
+    mut instance: Where,
+    stop: CancellationToken,
+    seed: u64,
+) {
     let mut rng = StdRng::seed_from_u64(seed);
     while !stop.is_cancelled() {
         let url = match timeout(Duration::from_millis(200), instance.wait_for(Option::is_some)).await {

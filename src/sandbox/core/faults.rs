@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Corrupt,
     /// The ack of a message never leaves.
     DropAcks,
-    /// A message is refused; parameter: the error code.
+    /// A message is refused when it comes first; parameter: the error code.
     Reject,
     /// The media server answers with another status; parameter: that.
     Cdn,
@@ -145,7 +145,12 @@ impl Fault {
             Kind::AppState => Some(("error", "error: the code of the answer, 400 to 599", 599)),
             Kind::CdnDelay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Clock => None,
-            Kind::Duplicate | Kind::Reorder | Kind::Withhold | Kind::Corrupt | Kind::DropAcks | Kind::CdnCut => None,
+            Kind::Duplicate
+            | Kind::Reorder
+            | Kind::Withhold
+            | Kind::Corrupt
+            | Kind::DropAcks
+            | Kind::CdnCut => None,
         };
         let mut value = 0;
         let mut known = BTreeMap::from([("probability", ()), ("times", ()), ("device", ())]);
