@@ -247,6 +247,11 @@ impl Lab {
         Ok(self.world.log_view(device)?)
     }
 
+    /// Every stanza that a device was sent or is to be sent, and has not answered: the device, and what it is.
+    pub fn unanswered(&self) -> Vec<(String, Node)> {
+        self.world.unanswered()
+    }
+
     /// Counters.
     pub fn stats(&self) -> StatsView {
         self.world.stats_view()
