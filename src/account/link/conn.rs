@@ -11,7 +11,7 @@ use crate::{
     account::{
         SendMessage, Ticket,
         app_state::{Syncing, Upload},
-        groups::GroupWork,
+        ask::Asked,
         send::PendingResend,
     },
     clock::Millis,
@@ -76,7 +76,7 @@ pub(in crate::account) enum Query {
     /// How do the account's privacy settings stand?
     Privacy,
     /// Asked by a caller.
-    GroupWork(Box<GroupWork>),
+    Asked(Asked),
     MediaHosts,
     /// These collections of app state.
     AppState(Vec<Collection>),
