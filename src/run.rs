@@ -43,7 +43,8 @@ pub async fn run(
     console: Console,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let store = Store::open(&config.data)?;
+    let key = config.db_key.take().map(|text| store::Key::new(&text));
+    let store = Store::open_with(&config.data, key.as_ref())?;
     let mut extra_roots = match &config.server_ca {
         Some(path) => Some(std::fs::read(path).map_err(|error| {
             Failure::Usage(format!("server-ca: {} cannot be read: {error}", path.display()))

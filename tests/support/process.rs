@@ -47,6 +47,8 @@ pub struct Setup {
     root_key: String,
     platform: String,
     log: PathBuf,
+    /// `--db-key`, by its variable.
+    pub db_key: Option<String>,
 }
 
 impl Setup {
@@ -59,7 +61,13 @@ impl Setup {
             root_key: hex::encode(sandbox.root_key()),
             platform: platform.to_owned(),
             log: folder.join("instance.log"),
+            db_key: None,
         }
+    }
+
+    /// What its processes said on standard error.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 }
 
@@ -82,7 +90,11 @@ impl Instance {
     pub fn start(setup: &Setup) -> Self {
         let log: File = OpenOptions::new().create(true).append(true).open(&setup.log).unwrap();
         let started = Instant::now();
-        let mut child = Command::new(program())
+        let mut command = Command::new(program());
+        if let Some(key) = &setup.db_key {
+            command.env("WAZAP_DB_KEY", key);
+        }
+        let mut child = command
             .arg("run")
             .arg("--data")
             .arg(&setup.folder)
