@@ -1,5 +1,6 @@
 //! The command line: sub-commands, exit codes, signals, the log. What a command does stands in the rooms above.
 
+mod audit;
 mod console;
 mod doctor;
 mod logging;
@@ -41,6 +42,8 @@ enum Command {
     Sandbox(sandbox::Args),
     /// The sk_ tokens of the instance in --data; works while the instance runs
     Token(token::Args),
+    /// Who did what to the access of the instance: a line each, time, who, what and details, separated by tabs
+    Audit(audit::Args),
     /// Encrypts the database of a stopped instance, changes its key, or decrypts it
     Rekey(rekey::Args),
     /// Checks the data folder, the configuration and the reachability of WhatsApp and the platform
@@ -171,6 +174,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Run(args)) => run(&args),
         Some(Command::Sandbox(args)) => sandbox::run(&args),
         Some(Command::Token(args)) => token::run(args),
+        Some(Command::Audit(args)) => audit::run(args),
         Some(Command::Rekey(args)) => rekey::run(args),
         Some(Command::Doctor(args)) => doctor::run(&args.settings, args.sandbox),
     }

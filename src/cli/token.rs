@@ -21,8 +21,9 @@ pub(super) struct Args {
     action: Action,
 }
 
+/// Which database, and its key.
 #[derive(clap::Args)]
-struct Folder {
+pub(super) struct Folder {
     /// Folder of the instance [default: ./data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
@@ -116,7 +117,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn open(folder: Folder) -> Result<Store, Failure> {
+pub(super) fn open(folder: Folder) -> Result<Store, Failure> {
     let Folder { data, config, db_key, db_key_file } = folder;
     let settings = Settings { data, config, db_key, db_key_file, ..Settings::default() };
     let layers = Layers::new(&settings, variable)?;
