@@ -10,6 +10,7 @@ use super::{
     fields::{self, Faults},
     reply,
 };
+use crate::store::{self, tokens::actor};
 
 /// Exactly five members.
 pub(super) async fn status<I: Instance>(_: Caller<ToRead>, State(app): State<App<I>>) -> Response {
@@ -25,7 +26,7 @@ pub(super) async fn status<I: Instance>(_: Caller<ToRead>, State(app): State<App
 
 /// Starts linking or connecting; fine in every state.
 pub(super) async fn connect<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     MaybeObject(body): MaybeObject,
 ) -> Result<Response, ApiError> {
@@ -35,6 +36,7 @@ pub(super) async fn connect<I: Instance>(
         faults.add("phone", "Linking by phone number is not available; link with the QR code.");
     }
     faults.check()?;
+    note(&app, &caller, "link.connect").await?;
     app.parts.instance.connect().await;
     let status = app.parts.instance.link().borrow().status;
     Ok(reply::ok(&json!({
@@ -46,17 +48,28 @@ pub(super) async fn connect<I: Instance>(
 
 /// Closes the socket and keeps the keys, or with `logout` unlinks and wipes.
 pub(super) async fn disconnect<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     MaybeObject(body): MaybeObject,
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
     let logout = fields::switch(&body, "logout", &mut faults).unwrap_or(false);
     faults.check()?;
+    note(&app, &caller, if logout { "link.logout" } else { "link.disconnect" }).await?;
     app.parts.instance.disconnect(logout).await;
     Ok(reply::ok(&json!({
         "success": true,
         "message": "Instance disconnected",
         "status": "disconnected",
     })))
+}
+
+/// For the audit, before it is done: what was asked for counts, also if the process dies over it.
+async fn note<I: Instance>(
+    app: &App<I>,
+    caller: &Caller<ToManage>,
+    action: &'static str,
+) -> Result<(), store::Error> {
+    let (now, actor) = (app.now(), actor(caller.token));
+    app.parts.store.write(move |tx| tx.audit().note(&actor, action, "", now)).await
 }
