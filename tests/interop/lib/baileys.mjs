@@ -123,6 +123,17 @@ export class Companion {
   /** Pairs with the phone and comes online. */
   async pair(phone) {
     await phone.scan(await this.code());
+    return this.paired();
+  }
+
+  /** Asks for a code that the phone of this number is to be given, beside the QR code; `XXXXXXXX`. */
+  async linkCode(number) {
+    if (!this.#socket) await this.code();
+    return this.sock.requestPairingCode(number);
+  }
+
+  /** Waits until a phone has linked it and it is online. */
+  async paired() {
     await this.connection.find('open', (update) => update.connection === 'open');
     await this.connection.find('its name', (update) => update.name !== undefined);
     await this.sock.sendPresenceUpdate('available');
