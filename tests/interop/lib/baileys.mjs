@@ -190,7 +190,8 @@ export class Companion {
     this.#socket = sock;
     sock.ev.on('creds.update', async ({ me }) => {
       await saveCreds();
-      if (me?.name) this.connection.push({ name: me.name });
+      // While a code is on show it goes by the name `~`.
+      if (me?.name && me.name !== '~') this.connection.push({ name: me.name });
     });
     sock.ws.on('CB:message', ({ attrs }) => this.arrived.push(attrs.id));
     // Of several receipts at once Baileys reports the last, also where an own device's comes behind a reader's.
