@@ -6,8 +6,8 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    Batched, Blob, CodeState, Error, GroupAnswer, GroupCommand, GroupError, Link, Recipient, SendBatch,
-    SendError, SendMessage, Sent, StateChange, Status,
+    AskError, Batched, Blob, CodeState, Error, Link, Question, Recipient, SendBatch, SendError, SendMessage,
+    Sent, StateChange, Status, Told,
     app_state::Waiting,
     evidence::{Evidence, Seen},
     link::{Conn, Outage, Phase, Retry, STOPPED},
@@ -74,8 +74,8 @@ pub enum Command {
         /// Then the account pauses by itself.
         lasting: Option<Duration>,
     },
-    /// Something with groups.
-    Group(GroupCommand),
+    /// Ask the server something, now or not at all.
+    Ask(Question),
     /// How does the link do?
     Evidence,
     /// Where do media go?
@@ -160,8 +160,8 @@ pub enum Answer {
     MediaHosts(MediaConn),
     /// The phone uploaded a file again: its new direct path. `None`: it has it no more.
     Reuploaded(Option<String>),
-    /// What came of a [`Command::Group`].
-    Group(Result<GroupAnswer, GroupError>),
+    /// What came of a [`Command::Ask`].
+    Asked(Result<Told, AskError>),
     /// How the link does.
     Evidence(Box<Evidence>),
     /// A send was stored, replayed, or not accepted. [`Effect::Settled`] may follow.
@@ -339,7 +339,7 @@ impl Account {
                 turn.effects.push(Effect::Answer(ticket, answer));
                 Ok(())
             }
-            Input::Command(ticket, Command::Group(command)) => self.group_command(ticket, command, turn),
+            Input::Command(ticket, Command::Ask(question)) => self.ask(ticket, question, turn),
             Input::Command(ticket, Command::Evidence) => {
                 let answer = Answer::Evidence(Box::new(self.evidence()));
                 turn.effects.push(Effect::Answer(ticket, answer));

@@ -331,9 +331,8 @@ impl Account {
             turn.effects.push(Effect::Answer(ticket, super::Answer::Refused(refused)));
         }
         for (query, _) in conn.queries.into_values() {
-            if let Query::GroupWork(work) = query {
-                let refused = super::GroupError::NotConnected(Status::Offline);
-                turn.effects.push(Effect::Answer(work.ticket(), super::Answer::Group(Err(refused))));
+            if let Query::Asked(asked) = query {
+                Self::ask_lost(&asked, turn);
             }
         }
         let lookups = conn.lookups.into_values().chain(conn.group_lookups.into_values());
@@ -450,7 +449,7 @@ impl Account {
             Query::Bundles(devices) => self.bundles_answered(&devices, node, turn),
             Query::Number(digits) => self.number_answered(&digits, node, turn),
             Query::Group(group) => self.group_answered(&group, node, turn),
-            Query::GroupWork(work) => self.group_work_answered(*work, node, turn),
+            Query::Asked(asked) => self.ask_answered(asked, node, turn),
             Query::MediaHosts => {
                 self.media_hosts_answered(node, turn);
                 Ok(())

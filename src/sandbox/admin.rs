@@ -27,7 +27,7 @@ use crate::{
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
 /// A companion answers a typed code within a second, or not at all.
-const CODE_WAIT: Duration = Duration::from_secs(15);
+const CODE_WAIT: Duration = Duration::from_secs(10);
 
 /// Why an operation was refused, with the status the HTTP form gives it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,11 +124,15 @@ impl Admin {
     /// This phone types the code that a companion shows, and waits for what comes of it.
     pub async fn type_code(&self, number: &str, code: &str) -> Reply<()> {
         let mut changes = self.shared.watch();
-        let (phone, attempt) = self.shared.input(|world, now| {
-            let phone = world.phone(number)?;
-            Ok::<_, AdminError>((phone, world.type_code(phone, code, now)?))
-        })?;
+        let phone = self.shared.read(|world| world.phone(number))?;
         let deadline = Instant::now() + CODE_WAIT;
+        // Baileys shows a code before it has told the server.
+        while !self.shared.read(|world| world.shows_code(phone)) {
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Err(OperateError::NoSocket.into());
+            }
+        }
+        let attempt = self.shared.input(|world, now| world.type_code(phone, code, now))?;
         loop {
             changes.mark_unchanged();
             match self.shared.read(|world| world.code_outcome(phone, attempt)) {

@@ -11,8 +11,8 @@ use crate::{
     account::{
         SendMessage, Ticket,
         app_state::{Syncing, Upload},
+        ask::Asked,
         code::Linking,
-        groups::GroupWork,
         send::PendingResend,
     },
     clock::Millis,
@@ -77,7 +77,7 @@ pub(in crate::account) enum Query {
     /// How do the account's privacy settings stand?
     Privacy,
     /// Asked by a caller.
-    GroupWork(Box<GroupWork>),
+    Asked(Asked),
     MediaHosts,
     /// These collections of app state.
     AppState(Vec<Collection>),

@@ -107,6 +107,8 @@ impl World {
             "ib" => return,
             // Of what was said of a code on show.
             "ack" if node.text("class") == Some("notification") => return,
+            // Baileys tells of a change of its name, which it has none of yet.
+            "presence" if !node.has("type") => return,
             _ => return self.journal.refuse("stanza before the login"),
         }
         let Ok(iq) = Iq::parse(node) else { return self.journal.refuse("iq without id or type") };

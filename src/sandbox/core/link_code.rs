@@ -125,6 +125,18 @@ impl World {
         Ok(attempt)
     }
 
+    /// Whether a companion shows a code for this phone.
+    pub(crate) fn shows_code(&self, phone: AccountId) -> bool {
+        self.conns.values().any(|conn| match &conn.state {
+            ConnState::Pairing(pairing) => {
+                !conn.closing
+                    && pairing.is_open()
+                    && pairing.code.as_ref().is_some_and(|c| c.account == phone)
+            }
+            _ => false,
+        })
+    }
+
     /// What came of an attempt; `None`: another one took its place.
     pub(crate) fn code_outcome(&self, phone: AccountId, attempt: u64) -> Option<CodeOutcome> {
         self.code_outcomes.get(&phone).filter(|(last, _)| *last == attempt).map(|(_, outcome)| *outcome)
