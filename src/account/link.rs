@@ -11,7 +11,7 @@ use conn::{ACK_WAIT, DRAIN_LIMIT, DRAIN_NUDGE, LOGOUT_WAIT, OPENING, PING_WAIT, 
 pub(super) use conn::{Conn, Outage, Phase, Query, Retry};
 
 use super::{
-    Error, Link, Qr, SendError, Status,
+    CodeState, Error, Link, Qr, SendError, Status,
     dispatch::{Account, CloseCause, Effect, Turn},
     payload,
 };
@@ -61,6 +61,7 @@ impl Account {
     /// After a turn that could not be committed: memory is fresh, the link goes on from where it was shown.
     pub fn resume(&mut self, shown: Link, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.link = shown;
+        self.link.code = CodeState::None;
         if turn.tx.settings().get(STOPPED)?.is_some() || self.link.status == Status::Disconnected {
             return Ok(());
         }
@@ -71,6 +72,7 @@ impl Account {
     pub(super) fn connect(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         turn.tx.settings().remove(STOPPED)?;
         self.idle_batches = 0;
+        self.want_as_configured(turn);
         if self.conn.is_some() {
             return Ok(());
         }
@@ -319,6 +321,13 @@ impl Account {
         let Some(conn) = self.conn.take() else { return };
         self.seen.ended(why, turn.now);
         turn.effects.push(Effect::Close);
+        // A code is good for one connection.
+        let refused = matches!(self.link.code, CodeState::Refused(_));
+        self.link.code = match self.wanted {
+            Some(_) if self.device.paired.is_none() => CodeState::Asked,
+            None if refused => self.link.code.clone(),
+            _ => CodeState::None,
+        };
         let media =
             conn.media_waiting.into_iter().chain(conn.reuploads.into_values().flatten().map(|(t, _)| t));
         for ticket in media {
@@ -326,9 +335,8 @@ impl Account {
             turn.effects.push(Effect::Answer(ticket, super::Answer::Refused(refused)));
         }
         for (query, _) in conn.queries.into_values() {
-            if let Query::GroupWork(work) = query {
-                let refused = super::GroupError::NotConnected(Status::Offline);
-                turn.effects.push(Effect::Answer(work.ticket(), super::Answer::Group(Err(refused))));
+            if let Query::Asked(asked) = query {
+                Self::ask_lost(&asked, turn);
             }
         }
         let lookups = conn.lookups.into_values().chain(conn.group_lookups.into_values());
@@ -373,6 +381,10 @@ impl Account {
         if conn.rotate_at.is_some_and(|at| at <= now) {
             return self.rotate_code(turn);
         }
+        if conn.phase == Phase::Pairing && conn.linking.offer.as_ref().is_some_and(|o| o.expires_at <= now) {
+            self.renew_code(turn);
+        }
+        let Some(conn) = &mut self.conn else { return Ok(()) };
         match conn.phase {
             Phase::Opening | Phase::LoggingIn | Phase::Paired if now.since(conn.since) >= OPENING => {
                 tracing::info!(phase = ?conn.phase, "the server does not answer");
@@ -482,7 +494,7 @@ impl Account {
             Query::Bundles(devices) => self.bundles_answered(&devices, node, turn),
             Query::Number(digits) => self.number_answered(&digits, node, turn),
             Query::Group(group) => self.group_answered(&group, node, turn),
-            Query::GroupWork(work) => self.group_work_answered(*work, node, turn),
+            Query::Asked(asked) => self.ask_answered(asked, node, turn),
             Query::MediaHosts => {
                 self.media_hosts_answered(node, turn);
                 Ok(())
@@ -490,6 +502,13 @@ impl Account {
             Query::AppState(collections) => self.app_state_answered(&collections, node, turn),
             Query::AppStateUpload(upload) => self.app_state_uploaded(&upload, node, turn),
             Query::Logout => self.finish_logout(turn),
+            Query::LinkHello => self.hello_answered(id, node, turn),
+            Query::LinkFinish => {
+                if let Some(refusal) = Iq::refusal(node) {
+                    tracing::warn!(code = refusal.code, "WhatsApp refused what was typed");
+                }
+                Ok(())
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod groups;
 mod iq;
 mod journal;
 mod link;
+mod link_code;
 mod media;
 mod messages;
 mod operate;
@@ -46,6 +47,7 @@ pub(crate) use compose::Uploaded;
 pub use compose::{FileKind, Sending};
 pub(crate) use faults::Faults;
 pub use groups::{GroupView, ParticipantView};
+pub use link_code::CodeOutcome;
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
 pub(crate) use operate::{OperateError, Operation};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
@@ -157,6 +159,9 @@ pub(crate) struct World {
     media_host: String,
     /// The last permission to upload that each device was given, and until when.
     media_auths: BTreeMap<DeviceRef, (String, Millis)>,
+    /// What came of the last code typed on each phone.
+    code_outcomes: BTreeMap<AccountId, (u64, CodeOutcome)>,
+    next_attempt: u64,
 }
 
 impl World {
@@ -182,6 +187,8 @@ impl World {
             keys_used: reuse::KeysUsed::default(),
             media_host: String::new(),
             media_auths: BTreeMap::new(),
+            code_outcomes: BTreeMap::new(),
+            next_attempt: 1,
         }
     }
 

@@ -126,18 +126,25 @@ enum Held {
 impl Pair {
     /// A server with three phones, and an instance that has never been started.
     pub fn new(seed: u64) -> Self {
+        Self::with(seed, |_| ())
+    }
+
+    /// The same, with settings of the story's own.
+    pub fn with(seed: u64, set: impl FnOnce(&mut Settings)) -> Self {
         let mut lab = Lab::new(seed, CHATSTATE_TTL);
         for (number, name) in [(OWN, "Own"), (ALICE, "Alice"), (ECHO, "Echo")] {
             lab.create_phone(number, name, START).unwrap();
         }
-        let settings = Settings {
+        let mut settings = Settings {
             instance: Uuid::from_u128(7),
             device_name: "story".into(),
             wa_version: (2, 3000, 1_000_000_000),
             available: false,
             server_root: [7; 32],
             public_url: "http://127.0.0.1:3000".into(),
+            pair_phone: None,
         };
+        set(&mut settings);
         let mut pair = Self {
             now: START,
             lab,
@@ -198,6 +205,11 @@ impl Pair {
     /// Puts an input in front of the account, to share a turn with whatever else waits.
     pub fn input(&mut self, input: Input) {
         self.inbox.push_back(input);
+    }
+
+    /// The number of the connection, as the server counts.
+    pub fn connection(&self) -> Option<u64> {
+        self.connection
     }
 
     /// Asks for something; the answer may come later.

@@ -65,6 +65,11 @@ impl Setup {
             environment: Vec::new(),
         }
     }
+
+    /// What its processes said on standard error.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
 }
 
 /// The program that was built with the test, or the one that `WAZAP_BIN` names.

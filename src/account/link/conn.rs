@@ -11,7 +11,8 @@ use crate::{
     account::{
         SendMessage, Ticket,
         app_state::{Syncing, Upload},
-        groups::GroupWork,
+        ask::Asked,
+        code::Linking,
         send::PendingResend,
     },
     clock::Millis,
@@ -80,13 +81,17 @@ pub(in crate::account) enum Query {
     /// How do the account's privacy settings stand?
     Privacy,
     /// Asked by a caller.
-    GroupWork(Box<GroupWork>),
+    Asked(Asked),
     MediaHosts,
     /// These collections of app state.
     AppState(Vec<Collection>),
     /// A patch of ours.
     AppStateUpload(Box<Upload>),
     Logout,
+    /// What is the code on show to be called?
+    LinkHello,
+    /// A code was typed.
+    LinkFinish,
 }
 
 /// What belongs to one connection and ends with it.
@@ -105,6 +110,9 @@ pub(in crate::account) struct Conn {
     // Pairing.
     pub(in crate::account) refs: VecDeque<String>,
     pub(in crate::account) rotate_at: Option<Millis>,
+    /// The server has said that it waits for a phone.
+    pub(in crate::account) greeted: bool,
+    pub(in crate::account) linking: Linking,
     // The offline queue.
     pub(in crate::account) promised: u32,
     pub(in crate::account) drained: u32,
@@ -169,6 +177,8 @@ impl Conn {
             queries: HashMap::new(),
             refs: VecDeque::new(),
             rotate_at: None,
+            greeted: false,
+            linking: Linking::default(),
             promised: 0,
             drained: 0,
             asked: 0,
@@ -235,6 +245,9 @@ impl Conn {
         };
         if let Some(rotate) = self.rotate_at {
             at = at.min(rotate);
+        }
+        if let (Phase::Pairing, Some(offer)) = (self.phase, &self.linking.offer) {
+            at = at.min(offer.expires_at);
         }
         if let Some(first) = self.first_out {
             at = at.min(first + SILENCE);
