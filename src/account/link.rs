@@ -407,6 +407,7 @@ impl Account {
             conn.asked_bundles.clear();
             conn.asked_numbers.clear();
             conn.asked_groups.clear();
+            self.ask_for_parked(turn);
         }
         self.end_chat_states(turn);
         let Some(conn) = &mut self.conn else { return Ok(()) };
