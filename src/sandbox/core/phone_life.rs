@@ -99,6 +99,7 @@ impl World {
                 }
             }
             "chatstate" => {}
+            "call" => self.phone_hears_call(phone, node, now),
             "notification" if node.text("type") == Some("server_sync") => {
                 self.phone_acks(phone, node);
                 self.phone_syncs(phone.account, now);
