@@ -9,6 +9,8 @@ mod value;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use zeroize::Zeroizing;
+
 pub use layers::{ConfigError, Layers, Source};
 pub use settings::{Settings, VARIABLES};
 
@@ -81,6 +83,8 @@ pub struct Config {
     pub event_retention: Duration,
     /// Rows of the event log at which even undelivered events are dropped.
     pub event_max: u64,
+    /// Encrypts the database; `None`: it stays as it is.
+    pub db_key: Option<Zeroizing<String>>,
     /// Requests and window; `None`: off.
     pub rate_limit: Option<(u32, Duration)>,
     /// Whether a document must be of a listed format.
@@ -120,6 +124,7 @@ impl Config {
             reject_calls: layers.required("reject-calls", "off", value::reject_calls)?,
             event_retention: layers.required("event-retention", "7d", value::duration)?,
             event_max: layers.required("event-max", "1000000", value::count)?,
+            db_key: Self::db_key(layers)?,
             rate_limit: layers.required("rate-limit", "100/900", value::rate)?,
             documents_listed: layers.required("documents", "any", value::documents)?,
             media_allow_private: layers.required("media-allow-private", "off", value::switch)?,
@@ -136,6 +141,19 @@ impl Config {
     /// As [`Config::read`].
     pub fn data_folder(layers: &Layers<'_>, sandbox: bool) -> Result<PathBuf, ConfigError> {
         layers.required("data", if sandbox { "./data/sandbox" } else { "./data" }, value::path)
+    }
+
+    /// Settles the key of the database alone: it goes with the folder.
+    ///
+    /// # Errors
+    /// As [`Config::read`], and for two keys at once.
+    pub fn db_key(layers: &Layers<'_>) -> Result<Option<Zeroizing<String>>, ConfigError> {
+        let text = layers.optional("db-key", value::text)?.map(Zeroizing::new);
+        // Whichever stands in two places, only one of them can be meant.
+        match (text, layers.optional("db-key-file", value::key_file)?) {
+            (Some(_), Some(_)) => Err(ConfigError::TwoKeys),
+            (text, file) => Ok(text.or(file)),
+        }
     }
 }
 
@@ -154,6 +172,11 @@ impl fmt::Debug for Config {
 /// Reads a duration such as `7d`, `12h`, `30m`, `30s`: a whole number of at least 1 and a unit.
 pub fn duration(text: &str) -> Option<Duration> {
     value::duration(text).ok()
+}
+
+/// Reads a key from a file, as `db-key-file` does: the text without the line break at its end.
+pub fn key_file(path: &str) -> Option<Zeroizing<String>> {
+    value::key_file(path).ok()
 }
 
 #[cfg(test)]

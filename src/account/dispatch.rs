@@ -244,6 +244,10 @@ pub struct Account {
     pub(super) state_waiting: Vec<Waiting>,
     /// What was seen of the connections.
     pub(super) seen: Seen,
+    /// The offline queue did not come on an earlier connection: another reconnect would not bring it either.
+    pub(super) stalled: bool,
+    /// The time of the last turn.
+    pub(super) latest: Millis,
 }
 
 impl Account {
@@ -287,6 +291,8 @@ impl Account {
             writes_wait: turn.tx.app_state().waiting()? > 0,
             state_waiting: Vec::new(),
             seen: Seen::default(),
+            stalled: false,
+            latest: turn.now,
         })
     }
 
@@ -302,6 +308,7 @@ impl Account {
         if matches!(input, Input::Opened | Input::Node(_) | Input::Closed(_)) && turn.closes() {
             return Ok(());
         }
+        self.watch_clock(turn)?;
         match input {
             Input::Started => self.start(turn),
             Input::Opened => self.opened(turn),

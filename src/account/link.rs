@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::{CryptoRng, RngExt as _};
 
-use conn::{ACK_WAIT, DRAIN_LIMIT, DRAIN_NUDGE, LOGOUT_WAIT, OPENING, QUERY_WAIT, SILENCE};
+use conn::{ACK_WAIT, DRAIN_LIMIT, DRAIN_NUDGE, LOGOUT_WAIT, OPENING, PING_WAIT, QUERY_WAIT, SILENCE};
 pub(super) use conn::{Conn, Outage, Phase, Query, Retry};
 
 use super::{
@@ -22,13 +22,16 @@ use crate::{
     wire::Node,
 };
 
-/// Keepalive: a random pause of 20–30 s, as whatsmeow keeps it.
-const PING_MIN: u64 = 20_000;
+/// Keepalive: a random pause of 15–25 s, within WhatsApp Web's 15–30 s. With the wait for its answer, a connection that
+/// carries nothing is noticed within 45 s.
+const PING_MIN: u64 = 15_000;
 const PING_SPREAD: u64 = 10_000;
 /// Stanzas asked for at a time while the offline queue drains (WhatsApp Web's figure).
 const BATCH: u32 = 200;
 /// A connection that lived this long resets the back-off.
 const STABLE: Duration = Duration::from_secs(30);
+/// A clock that goes back by less was only corrected.
+const SET_BACK: Duration = Duration::from_secs(2);
 /// An outage of this length is told to webhooks as a disconnection.
 const OUTAGE: Duration = Duration::from_secs(60);
 
@@ -195,6 +198,7 @@ impl Account {
             Info::Offline { .. } => {
                 if let Some(conn) = self.conn.as_mut().filter(|conn| conn.phase == Phase::Draining) {
                     conn.phase = Phase::Live;
+                    self.stalled = false;
                 }
             }
             Info::EdgeRouting(info) => {
@@ -341,6 +345,29 @@ impl Account {
         }
     }
 
+    /// Times are kept by the clock on the wall, which somebody may set back: what was due in a moment would be due in an
+    /// hour, and until then nobody would notice a dead connection. Set forward, it makes everything due at once, which
+    /// costs a reconnect at most.
+    pub(super) fn watch_clock(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let back = self.latest.since(turn.now);
+        self.latest = turn.now;
+        if back < SET_BACK {
+            return Ok(());
+        }
+        tracing::warn!(seconds = back.as_secs(), "the clock was set back");
+        self.seen.forget_times(turn.now);
+        if let Some(outage) = &mut self.outage {
+            outage.since = outage.since.min(turn.now);
+        }
+        if self.conn.is_some() {
+            return self.lose("clock_set_back", turn);
+        }
+        if self.retry.at.is_some() {
+            self.retry.back_off(turn.now, turn.rng);
+        }
+        Ok(())
+    }
+
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         let now = turn.now;
         if let Some(outage) = self.outage.as_mut().filter(|o| !o.told && now.since(o.since) >= OUTAGE) {
@@ -383,12 +410,27 @@ impl Account {
         }
         self.end_chat_states(turn);
         let Some(conn) = &mut self.conn else { return Ok(()) };
+        if conn.pinged.is_some_and(|at| now.since(at) >= PING_WAIT) {
+            tracing::warn!("stanzas come, but a ping was not answered: nothing that is written arrives");
+            return self.lose("no_pong", turn);
+        }
         if conn.phase == Phase::Draining {
+            // Pings may be answered all the while.
+            if conn.stalled(now) && !self.stalled {
+                tracing::warn!(
+                    promised = conn.promised,
+                    drained = conn.drained,
+                    "the offline queue does not come"
+                );
+                self.stalled = true;
+                return self.lose("queue_stalled", turn);
+            }
             Self::nudge_drain(conn, turn);
         }
         if conn.next_ping <= now && !matches!(conn.phase, Phase::Opening) {
             conn.next_ping = next_ping(now, turn.rng);
             let id = conn.query(Query::Ping, now);
+            conn.pinged.get_or_insert(now);
             turn.send(&stanza::ping(&id));
         }
         self.expire_queries(turn)
@@ -438,6 +480,9 @@ impl Account {
         };
         match query {
             Query::Ping => {
+                if let Some(conn) = &mut self.conn {
+                    conn.pinged = None;
+                }
                 self.seen.ping = Some((turn.now.since(asked), turn.now));
                 Ok(())
             }

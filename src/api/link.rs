@@ -10,7 +10,11 @@ use super::{
     fields::{self, Faults},
     recipient, reply,
 };
-use crate::{account::Recipient, daemon::CodeRefused};
+use crate::{
+    account::Recipient,
+    daemon::CodeRefused,
+    store::{self, tokens::actor},
+};
 
 /// Exactly five members.
 pub(super) async fn status<I: Instance>(_: Caller<ToRead>, State(app): State<App<I>>) -> Response {
@@ -26,7 +30,7 @@ pub(super) async fn status<I: Instance>(_: Caller<ToRead>, State(app): State<App
 
 /// Starts linking or connecting; fine in every state. `phone`: by a code that is typed on that number's phone.
 pub(super) async fn connect<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     MaybeObject(body): MaybeObject,
 ) -> Result<Response, ApiError> {
@@ -40,6 +44,7 @@ pub(super) async fn connect<I: Instance>(
         }
     };
     faults.check()?;
+    note(&app, &caller, "link.connect").await?;
     let code = match phone {
         None => {
             app.parts.instance.connect().await;
@@ -64,17 +69,28 @@ pub(super) async fn connect<I: Instance>(
 
 /// Closes the socket and keeps the keys, or with `logout` unlinks and wipes.
 pub(super) async fn disconnect<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     MaybeObject(body): MaybeObject,
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
     let logout = fields::switch(&body, "logout", &mut faults).unwrap_or(false);
     faults.check()?;
+    note(&app, &caller, if logout { "link.logout" } else { "link.disconnect" }).await?;
     app.parts.instance.disconnect(logout).await;
     Ok(reply::ok(&json!({
         "success": true,
         "message": "Instance disconnected",
         "status": "disconnected",
     })))
+}
+
+/// For the audit, before it is done: what was asked for counts, also if the process dies over it.
+async fn note<I: Instance>(
+    app: &App<I>,
+    caller: &Caller<ToManage>,
+    action: &'static str,
+) -> Result<(), store::Error> {
+    let (now, actor) = (app.now(), actor(caller.token));
+    app.parts.store.write(move |tx| tx.audit().note(&actor, action, "", now)).await
 }

@@ -60,6 +60,12 @@ pub struct Settings {
     /// Rows of the event log kept at most for receivers that are behind [default: 1000000]
     #[arg(long, value_name = "N")]
     pub event_max: Option<String>,
+    /// Key that encrypts the database; a file or the variable keeps it out of the list of processes [default: none]
+    #[arg(long, value_name = "TEXT")]
+    pub db_key: Option<String>,
+    /// File with that key, without the line break at its end [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub db_key_file: Option<String>,
     /// Requests per token and window of seconds; off disables the limit [default: 100/900]
     #[arg(long, value_name = "N/SECONDS")]
     pub rate_limit: Option<String>,
@@ -98,6 +104,8 @@ pub const VARIABLES: [&str; 24] = [
     "reject-calls",
     "event-retention",
     "event-max",
+    "db-key",
+    "db-key-file",
     "rate-limit",
     "documents",
     "media-allow-private",
@@ -128,6 +136,8 @@ impl Settings {
             "reject-calls" => &self.reject_calls,
             "event-retention" => &self.event_retention,
             "event-max" => &self.event_max,
+            "db-key" => &self.db_key,
+            "db-key-file" => &self.db_key_file,
             "rate-limit" => &self.rate_limit,
             "documents" => &self.documents,
             "media-allow-private" => &self.media_allow_private,

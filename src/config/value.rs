@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use zeroize::Zeroizing;
+
 use super::{LogFormat, RejectCalls};
 use crate::net::Proxy;
 
@@ -66,6 +68,18 @@ pub(super) fn uuid(text: &str) -> Result<uuid::Uuid, Allowed> {
 
 pub(super) fn text(text: &str) -> Result<String, Allowed> {
     if text.is_empty() { allowed("a text of at least one character") } else { Ok(text.to_owned()) }
+}
+
+/// A text in a file; the line break that editors add does not belong to it.
+pub(super) fn key_file(path: &str) -> Result<Zeroizing<String>, Allowed> {
+    /// More than any key; whoever names another file by mistake is told so.
+    const LONGEST: u64 = 4096;
+    let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= LONGEST);
+    let text = small.then(|| std::fs::read_to_string(path).ok()).flatten().map(Zeroizing::new);
+    match text.as_deref().map(|text| text.trim_end_matches(['\r', '\n'])) {
+        Some(key) if !key.is_empty() => Ok(Zeroizing::new(key.to_owned())),
+        _ => allowed("a readable file with a text of 1 to 4096 bytes"),
+    }
 }
 
 /// Any length: operators bring tokens of other programs.

@@ -376,6 +376,15 @@ impl Admin {
         self.shared.input(|world, now| Ok(world.operate(world.companion(jid)?, &operation, now)?))
     }
 
+    /// The phone loses its Signal session with a companion, as one that was restored from a backup does.
+    pub fn forget_session(&self, number: &str, jid: &str) -> Reply<()> {
+        self.shared.input(|world, _| {
+            let (phone, device) = (world.phone(number)?, world.companion(jid)?);
+            world.forget_session(phone, device);
+            Ok(())
+        })
+    }
+
     /// Replaces the faults in force.
     pub fn set_faults(&self, faults: &Value) -> Reply<()> {
         self.shared.input(|world, _| {
