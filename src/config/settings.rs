@@ -84,7 +84,7 @@ pub struct Settings {
 }
 
 /// Flag names that an environment variable (`WAZAP_` and the name in capitals) may set too.
-pub const VARIABLES: [&str; 24] = [
+pub const VARIABLES: [&str; 26] = [
     "config",
     "data",
     "listen",
