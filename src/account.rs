@@ -3,6 +3,7 @@
 
 mod app_state;
 mod ask;
+mod calls;
 mod changes;
 mod code;
 mod content;
@@ -32,6 +33,7 @@ pub use crate::{
 };
 pub use app_state::{Blob, StateChange};
 pub use ask::{Ask, AskError, Question, Told};
+pub use calls::{CallCommand, RejectCalls};
 pub use code::CodeState;
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};

@@ -35,7 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
-    AppStateView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView,
+    AppStateView, CallView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView,
     ParticipantView, PhoneChange, PhoneView, ReceiptView, Sending, StatsView,
 };
 pub use lab::{Lab, Out};

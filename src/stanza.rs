@@ -3,6 +3,7 @@
 
 mod ack;
 mod app_state;
+mod call;
 mod groups;
 mod iq;
 mod link_code;
@@ -18,6 +19,7 @@ mod usync;
 
 pub use ack::{Ack, Nack};
 pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
+pub use call::{Call, CallAction, CallOffer};
 pub use groups::{
     Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
     MemberChange, MemberResult, Rank, group_answer, joined, participant_hash, read_groups, read_invite,

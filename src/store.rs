@@ -8,6 +8,7 @@
 pub mod access;
 pub mod addons;
 pub mod app_state;
+pub mod calls;
 pub mod chats;
 mod check;
 pub mod contacts;

@@ -5,7 +5,7 @@
 //! two functions that say what is [`Next`]: after the question, and after the server's answer.
 
 use super::{
-    Answer, Error, Status, Ticket,
+    Answer, CallCommand, Error, Status, Ticket,
     dispatch::{Account, Effect, Turn},
     groups::{GroupAnswer, GroupCommand, GroupWork},
     link::Query,
@@ -17,6 +17,8 @@ use crate::wire::Node;
 pub enum Question {
     /// Something with groups.
     Group(GroupCommand),
+    /// Something with a call.
+    Call(CallCommand),
 }
 
 /// What came of a [`Question`], by area.
@@ -24,6 +26,8 @@ pub enum Question {
 pub enum Told {
     /// To [`Question::Group`].
     Group(GroupAnswer),
+    /// To [`Question::Call`]: done.
+    Call,
 }
 
 /// Why a [`Question`] has no answer.
@@ -61,8 +65,24 @@ impl Ask for GroupCommand {
     type Told = GroupAnswer;
 
     fn told(told: Told) -> Option<GroupAnswer> {
-        let Told::Group(answer) = told;
-        Some(answer)
+        match told {
+            Told::Group(answer) => Some(answer),
+            Told::Call => None,
+        }
+    }
+}
+
+impl From<CallCommand> for Question {
+    fn from(command: CallCommand) -> Self {
+        Self::Call(command)
+    }
+}
+
+impl Ask for CallCommand {
+    type Told = ();
+
+    fn told(told: Told) -> Option<()> {
+        matches!(told, Told::Call).then_some(())
     }
 }
 
@@ -106,6 +126,7 @@ impl Account {
         let outcome = if self.can_send() {
             match question {
                 Question::Group(command) => self.group_asked(command, turn)?,
+                Question::Call(command) => self.call_asked(&command, turn)?,
             }
         } else {
             Err(AskError::NotConnected(self.link.status))

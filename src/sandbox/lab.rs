@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::{
     admin::{AdminError, DeviceCommand},
     core::{
-        AppStateView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView, Namespace, Operation,
-        PhoneChange, PhoneView, ReceiptView, Sending, Settings, StatsView, World,
+        AppStateView, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView, Namespace,
+        Operation, PhoneChange, PhoneView, ReceiptView, Sending, Settings, StatsView, World,
     },
 };
 use crate::{
@@ -201,6 +201,23 @@ impl Lab {
     pub fn privacy(&mut self, number: &str, name: &str, value: &str, now: Millis) -> Reply<()> {
         let phone = self.world.phone(number)?;
         Ok(self.world.set_privacy(phone, name, value, now)?)
+    }
+
+    /// This phone calls somebody; the call's id.
+    pub fn call(&mut self, number: &str, to: &str, video: bool, now: Millis) -> Reply<String> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.start_call(phone, to, video, now)?)
+    }
+
+    /// This phone answers a call, or hangs up; what rings is rejected by that.
+    pub fn decide_call(&mut self, number: &str, id: &str, answer: bool, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.decide_call(phone, id, answer, now)?)
+    }
+
+    /// Calls of this phone, oldest first.
+    pub fn calls(&self, number: &str) -> Reply<Vec<CallView>> {
+        Ok(self.world.call_views(self.world.phone(number)?))
     }
 
     /// Switches a phone on or off; switched off, what it is sent waits.

@@ -18,7 +18,7 @@ pub const KINDS_DEFAULT: [&str; 6] = [
 ];
 
 /// Every kind that a hook can name: the six, those of platform-webhooks.md §4.4, and what this program tells besides.
-pub const KINDS: [&str; 25] = [
+pub const KINDS: [&str; 26] = [
     "message.received",
     "message.sent",
     "message.status",
@@ -40,6 +40,7 @@ pub const KINDS: [&str; 25] = [
     "contact.identity_resolved",
     "chat.updated",
     "call.received",
+    "call.ended",
     "history.progress",
     "instance.health",
     "account.restricted",
