@@ -31,6 +31,7 @@ pub mod signal;
 pub mod sync;
 pub mod timers;
 pub mod tokens;
+pub mod trace;
 mod writer;
 
 use std::{
