@@ -33,6 +33,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// What becomes of incoming calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RejectCalls {
+    /// They ring.
+    Off,
+    /// They are rejected.
+    Silently,
+    /// They are rejected, and the caller is sent this.
+    Saying(String),
+}
+
 /// Settings of one instance, checked.
 #[derive(Clone)]
 pub struct Config {
@@ -56,6 +67,8 @@ pub struct Config {
     pub server_ca: Option<PathBuf>,
     /// Who must have signed the server's Noise certificate.
     pub server_root: [u8; 32],
+    /// Digits: link by a code typed on this number's phone.
+    pub pair_phone: Option<String>,
     /// `socks5://`, `http://` or `https://` proxy for the WhatsApp socket.
     pub proxy: Option<String>,
     /// What the phone shows under linked devices.
@@ -64,6 +77,8 @@ pub struct Config {
     pub wa_version: (u32, u32, u32),
     /// Whether the instance shows itself online. Online silences the phone's notifications.
     pub available: bool,
+    /// What becomes of incoming calls.
+    pub reject_calls: RejectCalls,
     /// How long the event log is kept. Shorter saves disk; a receiver that was away for longer misses events.
     pub event_retention: Duration,
     /// Rows of the event log at which even undelivered events are dropped.
@@ -101,10 +116,12 @@ impl Config {
             server: layers.required("server", SERVER, value::socket_url)?,
             server_ca: layers.optional("server-ca", value::pem_file)?,
             server_root: root.unwrap_or(SERVER_ROOT),
+            pair_phone: layers.optional("pair-phone", value::phone)?,
             proxy: layers.optional("proxy", value::proxy_url)?,
             device_name: layers.required("device-name", "wazap", value::device_name)?,
             wa_version: layers.required("wa-version", "auto", value::version)?.unwrap_or(WA_VERSION),
             available: layers.required("presence", "unavailable", value::presence)?,
+            reject_calls: layers.required("reject-calls", "off", value::reject_calls)?,
             event_retention: layers.required("event-retention", "7d", value::duration)?,
             event_max: layers.required("event-max", "1000000", value::count)?,
             db_key: Self::db_key(layers)?,

@@ -85,6 +85,7 @@ pub async fn run(
             available: config.available,
             server_root: config.server_root,
             public_url: public_url.clone(),
+            pair_phone: config.pair_phone.clone(),
         },
         net: net_options(&config, extra_roots)?,
     };
@@ -297,13 +298,19 @@ fn net_options(config: &Config, extra_roots: Option<Vec<u8>>) -> Result<net::Opt
 /// Tells whoever started the program what they wait for: the number, and in a terminal each new code.
 async fn tell(handle: Handle, console: Console, sandbox: bool, stop: CancellationToken) {
     let mut link = handle.link();
-    let (mut phone, mut code) = (None, None);
+    let (mut phone, mut code, mut typed) = (None, None, None);
     loop {
         let now: Link = link.borrow_and_update().clone();
         if now.status == Status::Connected && now.phone != phone {
             phone.clone_from(&now.phone);
             if let (Some(phone), false) = (&phone, sandbox) {
                 console.line(&format!("paired as {phone}"));
+            }
+        }
+        if typed.as_deref() != now.code.text() {
+            typed = now.code.text().map(str::to_owned);
+            if let Some(typed) = &typed {
+                console.line(&format!("pairing code {typed}"));
             }
         }
         if console.is_terminal() && !sandbox && now.qr != code {

@@ -56,7 +56,7 @@ async fn play(key: Option<&str>) -> Left {
     }
     let platform = Platform::start().await;
     let mut setup = Setup::new(folder.path(), &sandbox, &platform.url);
-    setup.db_key = key.map(str::to_owned);
+    setup.environment.extend(key.map(|key| ("WAZAP_DB_KEY", key.into())));
     let mut instance = Instance::start(&setup);
     let http = http();
     instance.link(&http, &sandbox).await;

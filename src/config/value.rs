@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use zeroize::Zeroizing;
 
-use super::LogFormat;
+use super::{LogFormat, RejectCalls};
 use crate::net::Proxy;
 
 /// What would have been right, to end the sentence "allowed is …".
@@ -129,6 +129,30 @@ pub(super) fn presence(text: &str) -> Result<bool, Allowed> {
         "available" => Ok(true),
         "unavailable" => Ok(false),
         _ => allowed("unavailable or available"),
+    }
+}
+
+/// A phone number in any usual spelling, as its digits.
+pub(super) fn phone(text: &str) -> Result<String, Allowed> {
+    let spaced = |c: char| c.is_whitespace() || matches!(c, '+' | '-' | '(' | ')' | '.');
+    let number: String = text.chars().filter(|c| !spaced(*c)).collect();
+    let fits = (8..=15).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    if fits && !number.starts_with('0') {
+        Ok(number)
+    } else {
+        allowed("a phone number of 8 to 15 digits with country code")
+    }
+}
+
+/// A switch, or what the caller is sent.
+pub(super) fn reject_calls(text: &str) -> Result<RejectCalls, Allowed> {
+    match switch(text) {
+        Ok(false) => Ok(RejectCalls::Off),
+        Ok(true) => Ok(RejectCalls::Silently),
+        Err(_) if !text.trim().is_empty() && text.chars().count() <= 4096 => {
+            Ok(RejectCalls::Saying(text.to_owned()))
+        }
+        Err(_) => allowed("off, on, or a text of at most 4,096 characters"),
     }
 }
 

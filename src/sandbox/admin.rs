@@ -11,8 +11,8 @@ use tokio::{
 
 use super::{
     core::{
-        AppStateView, FaultView, GroupView, LogLine, MessageView, Namespace, OperateError, Operation,
-        PhoneChange, PhoneView, ReceiptView, Sending, StatsView, World,
+        AppStateView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace, OperateError,
+        Operation, PhoneChange, PhoneView, ReceiptView, Sending, StatsView, World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
@@ -25,6 +25,9 @@ use crate::{
 
 /// Long polls end here at the latest.
 const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// A companion answers a typed code within a second, or not at all.
+const CODE_WAIT: Duration = Duration::from_secs(10);
 
 /// Why an operation was refused, with the status the HTTP form gives it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +94,32 @@ impl Admin {
         })
     }
 
+    /// So many phones, each with so many companions that the sandbox plays itself.
+    pub fn create_phones(&self, count: usize, devices: u16) -> Reply<Vec<PhoneView>> {
+        self.shared.input(|world, now| {
+            let made = world.create_phones(count, devices, now)?;
+            Ok(made.into_iter().map(|phone| world.phone_view(phone)).collect())
+        })
+    }
+
+    /// Links companions to a phone that the sandbox plays itself.
+    pub fn play(&self, number: &str, devices: u16) -> Reply<PhoneView> {
+        self.shared.input(|world, now| {
+            let phone = world.phone(number)?;
+            world.play(phone, devices, now)?;
+            Ok(world.phone_view(phone))
+        })
+    }
+
+    /// Which devices that the sandbox plays have decrypted this message, waiting until they are so many.
+    pub async fn readers(&self, id: &str, count: usize, wait: Duration) -> Reply<Vec<String>> {
+        let look = |world: &World| {
+            let readers: Vec<String> = world.readers_of(id).iter().map(Jid::to_wire).collect();
+            Ok(readers)
+        };
+        self.until(wait, look, |readers| readers.len() >= count).await
+    }
+
     /// All phones.
     pub fn phones(&self) -> Vec<PhoneView> {
         self.shared.read(World::phone_views)
@@ -116,6 +145,42 @@ impl Admin {
             world.scan_qr(qr, Some(phone), now)?;
             Ok(())
         })
+    }
+
+    /// This phone types the code that a companion shows, and waits for what comes of it.
+    pub async fn type_code(&self, number: &str, code: &str) -> Reply<()> {
+        let mut changes = self.shared.watch();
+        let phone = self.shared.read(|world| world.phone(number))?;
+        let deadline = Instant::now() + CODE_WAIT;
+        // Baileys shows a code before it has told the server.
+        while !self.shared.read(|world| world.shows_code(phone)) {
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Err(OperateError::NoSocket.into());
+            }
+        }
+        let attempt = self.shared.input(|world, now| world.type_code(phone, code, now))?;
+        loop {
+            changes.mark_unchanged();
+            match self.shared.read(|world| world.code_outcome(phone, attempt)) {
+                Some(CodeOutcome::Linked) => return Ok(()),
+                Some(CodeOutcome::WrongCode) => {
+                    return Err(AdminError {
+                        status: 409,
+                        message: "the companion shows another code".into(),
+                    });
+                }
+                Some(CodeOutcome::Waiting) => {}
+                None => {
+                    return Err(AdminError {
+                        status: 409,
+                        message: "another code was typed meanwhile".into(),
+                    });
+                }
+            }
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Err(AdminError { status: 408, message: "the companion does not answer".into() });
+            }
+        }
     }
 
     /// This phone logs a companion out.
@@ -183,12 +248,21 @@ impl Admin {
     }
 
     async fn until_some<T>(&self, wait: Duration, look: impl Fn(&World) -> Reply<Vec<T>>) -> Reply<Vec<T>> {
+        self.until(wait, look, |found| !found.is_empty()).await
+    }
+
+    async fn until<T>(
+        &self,
+        wait: Duration,
+        look: impl Fn(&World) -> Reply<Vec<T>>,
+        enough: impl Fn(&[T]) -> bool,
+    ) -> Reply<Vec<T>> {
         let mut changes = self.shared.watch();
         let deadline = Instant::now() + wait.min(MAX_WAIT);
         loop {
             changes.mark_unchanged();
             let found = self.shared.read(&look)?;
-            if !found.is_empty() || self.shared.stop.is_cancelled() {
+            if enough(&found) || self.shared.stop.is_cancelled() {
                 return Ok(found);
             }
             tokio::select! {
@@ -319,6 +393,15 @@ impl Admin {
             DeviceCommand::Refuse(time) => Operation::Refuse(time),
         };
         self.shared.input(|world, now| Ok(world.operate(world.companion(jid)?, &operation, now)?))
+    }
+
+    /// The phone loses its Signal session with a companion, as one that was restored from a backup does.
+    pub fn forget_session(&self, number: &str, jid: &str) -> Reply<()> {
+        self.shared.input(|world, _| {
+            let (phone, device) = (world.phone(number)?, world.companion(jid)?);
+            world.forget_session(phone, device);
+            Ok(())
+        })
     }
 
     /// Replaces the faults in force.

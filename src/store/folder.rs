@@ -100,6 +100,12 @@ pub(super) fn connect(
     } else {
         migrate::same(&writer)?;
     }
+    if alone {
+        // Another process may have died between writing a commit and syncing it: SQLite finds that commit whole and shows
+        // it, though a power cut could still take it. Nobody is to hear of it before it is durable: a checkpoint begins
+        // with a sync of the log.
+        writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    }
     let reader = reading(&path)?;
     key::unlock(&reader, key)?;
     reader.set_prepared_statement_cache_capacity(STATEMENTS);

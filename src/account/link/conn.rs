@@ -11,7 +11,8 @@ use crate::{
     account::{
         SendMessage, Ticket,
         app_state::{Syncing, Upload},
-        groups::GroupWork,
+        ask::Asked,
+        code::Linking,
         send::PendingResend,
     },
     clock::Millis,
@@ -26,6 +27,10 @@ pub(super) const OPENING: Duration = Duration::from_secs(40);
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 /// A sent message must be acknowledged within this time, or the way out is broken.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(20);
+/// A ping must be answered within this time, whatever else comes (WhatsApp Web's figure).
+pub(super) const PING_WAIT: Duration = Duration::from_secs(20);
+/// Stanzas were promised, and for this long not one has come, though they were asked for all the while.
+pub(super) const DRAIN_STALLED: Duration = Duration::from_secs(30);
 /// An answer to a query that has not come by now does not come (Baileys gives up at 60 s).
 pub(super) const QUERY_WAIT: Duration = Duration::from_secs(60);
 /// With nothing new for this long the next batch is asked for again …
@@ -34,6 +39,12 @@ pub(super) const DRAIN_NUDGE: Duration = Duration::from_secs(2);
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// A refused query is asked again after this pause.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// What the server says to who asks too often (protocol 05, 1.1).
+const RATE_OVERLIMIT: u16 = 429;
+/// While it does, each pause is twice the one before, up to five minutes and a bit.
+const MAX_DOUBLINGS: u32 = 5;
+/// So many such refusals in a row are waited out with a caller on the line, half a minute in all.
+const PATIENT: u32 = 2;
 /// Longest pause between two attempts.
 const BACKOFF_MAX: u64 = 60;
 /// After asking to be unlinked, the server's answer is waited for this long.
@@ -76,13 +87,17 @@ pub(in crate::account) enum Query {
     /// How do the account's privacy settings stand?
     Privacy,
     /// Asked by a caller.
-    GroupWork(Box<GroupWork>),
+    Asked(Asked),
     MediaHosts,
     /// These collections of app state.
     AppState(Vec<Collection>),
     /// A patch of ours.
     AppStateUpload(Box<Upload>),
     Logout,
+    /// What is the code on show to be called?
+    LinkHello,
+    /// A code was typed.
+    LinkFinish,
 }
 
 /// What belongs to one connection and ends with it.
@@ -93,12 +108,17 @@ pub(in crate::account) struct Conn {
     /// First write since something was last received.
     pub(super) first_out: Option<Millis>,
     pub(super) next_ping: Millis,
+    /// The oldest ping that was not answered.
+    pub(super) pinged: Option<Millis>,
     pub(super) prefix: String,
     pub(super) next_id: u32,
     pub(in crate::account) queries: HashMap<String, (Query, Millis)>,
     // Pairing.
     pub(in crate::account) refs: VecDeque<String>,
     pub(in crate::account) rotate_at: Option<Millis>,
+    /// The server has said that it waits for a phone.
+    pub(in crate::account) greeted: bool,
+    pub(in crate::account) linking: Linking,
     // The offline queue.
     pub(in crate::account) promised: u32,
     pub(in crate::account) drained: u32,
@@ -118,6 +138,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) asked_numbers: HashSet<String>,
     /// When what was refused is asked for again.
     pub(super) ask_again_at: Option<Millis>,
+    /// Refusals in a row because too much was asked.
+    pub(super) overlimits: u32,
     /// Devices that have no keys to offer.
     pub(in crate::account) barren: HashSet<Jid>,
     /// Sends that wait for their number's look-up.
@@ -157,11 +179,14 @@ impl Conn {
             last_in: now,
             first_out: None,
             next_ping: now + OPENING,
+            pinged: None,
             prefix: format!("{}.{}", rng.random::<u16>(), rng.random::<u16>()),
             next_id: 0,
             queries: HashMap::new(),
             refs: VecDeque::new(),
             rotate_at: None,
+            greeted: false,
+            linking: Linking::default(),
             promised: 0,
             drained: 0,
             asked: 0,
@@ -173,6 +198,7 @@ impl Conn {
             asked_bundles: HashSet::new(),
             asked_numbers: HashSet::new(),
             ask_again_at: None,
+            overlimits: 0,
             barren: HashSet::new(),
             lookups: HashMap::new(),
             asked_groups: HashSet::new(),
@@ -201,6 +227,11 @@ impl Conn {
         self.last_drained = now;
     }
 
+    /// What the server promised does not come.
+    pub(super) fn stalled(&self, now: Millis) -> bool {
+        self.drained < self.promised && now.since(self.last_drained) >= DRAIN_STALLED
+    }
+
     /// A fresh query id, in the shape that WhatsApp Web uses, with what its answer is for.
     pub(in crate::account) fn query(&mut self, query: Query, now: Millis) -> String {
         self.next_id += 1;
@@ -210,9 +241,21 @@ impl Conn {
         id
     }
 
-    /// A query was refused: whoever waits for its answer gets another chance after a pause.
-    pub(in crate::account) fn ask_again(&mut self, now: Millis) {
-        self.ask_again_at.get_or_insert(now + ASK_AGAIN);
+    /// A query was refused: whoever waits for its answer gets another chance after a pause, which grows while the server
+    /// says that it is asked too often. `true`: that is why, and callers may wait for the next answer.
+    pub(in crate::account) fn ask_again(&mut self, code: Option<u16>, now: Millis) -> bool {
+        let overlimit = code == Some(RATE_OVERLIMIT);
+        if self.ask_again_at.is_none() {
+            let factor = if overlimit { 1 << self.overlimits.min(MAX_DOUBLINGS) } else { 1 };
+            self.ask_again_at = Some(now + ASK_AGAIN * factor);
+            self.overlimits = if overlimit { self.overlimits.saturating_add(1) } else { self.overlimits };
+        }
+        overlimit && self.overlimits <= PATIENT
+    }
+
+    /// The server answers queries (again).
+    pub(in crate::account) const fn was_answered(&mut self) {
+        self.overlimits = 0;
     }
 
     pub(super) fn deadline(&self) -> Millis {
@@ -224,8 +267,14 @@ impl Conn {
         if let Some(rotate) = self.rotate_at {
             at = at.min(rotate);
         }
+        if let (Phase::Pairing, Some(offer)) = (self.phase, &self.linking.offer) {
+            at = at.min(offer.expires_at);
+        }
         if let Some(first) = self.first_out {
             at = at.min(first + SILENCE);
+        }
+        if let Some(pinged) = self.pinged {
+            at = at.min(pinged + PING_WAIT);
         }
         if let Some((_, sent)) = self.in_flight.front() {
             at = at.min(*sent + ACK_WAIT);

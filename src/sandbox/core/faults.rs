@@ -7,19 +7,26 @@ use serde_json::{Map, Value};
 
 use crate::wire::Jid;
 
+/// No clock is further off; the year 1970 and the year 2106 are not tried.
+const TEN_YEARS: u64 = 10 * 366 * 24 * 3600;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// What the server sends to a device arrives later; parameter: milliseconds.
     Delay,
     /// A message is delivered twice.
     Duplicate,
+    /// A message, receipt, notification or ack is held back for a moment, and what follows it overtakes it.
+    Reorder,
+    /// What the server says of the time is wrong; parameter: by how many seconds, in two's complement.
+    Clock,
     /// A device gets a message without its ciphertext.
     Withhold,
     /// A ciphertext is damaged on its way to a device.
     Corrupt,
     /// The ack of a message never leaves.
     DropAcks,
-    /// A message is refused; parameter: the error code.
+    /// A message is refused when it comes first; parameter: the error code.
     Reject,
     /// The media server answers with another status; parameter: that.
     Cdn,
@@ -30,12 +37,20 @@ pub(crate) enum Kind {
     /// A query for a collection of app state, or a patch for it, is refused; parameter: the error code. 409: as if another
     /// device had been faster.
     AppState,
+    /// A query for device lists or numbers is refused; parameter: the error code.
+    Usync,
+    /// A query for prekeys is refused; parameter: the error code.
+    PreKeys,
+    /// A query about groups is refused; parameter: the error code.
+    Groups,
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 15] = [
         ("delay", Self::Delay),
         ("duplicate", Self::Duplicate),
+        ("reorder", Self::Reorder),
+        ("clock", Self::Clock),
         ("withhold", Self::Withhold),
         ("corrupt", Self::Corrupt),
         ("drop_acks", Self::DropAcks),
@@ -44,7 +59,15 @@ impl Kind {
         ("cdn_delay", Self::CdnDelay),
         ("cdn_cut", Self::CdnCut),
         ("app_state", Self::AppState),
+        ("usync", Self::Usync),
+        ("prekeys", Self::PreKeys),
+        ("groups", Self::Groups),
     ];
+
+    /// Its parameter is the code of an ack or an answer.
+    pub(crate) const fn refuses(self) -> bool {
+        matches!(self, Self::Reject | Self::AppState | Self::Usync | Self::PreKeys | Self::Groups)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
@@ -54,7 +77,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
-    /// Milliseconds or error code; 0 where the kind has none.
+    /// Milliseconds, error code or seconds; 0 where the kind has none.
     pub(crate) parameter: u64,
     /// Out of 2^32.
     threshold: u64,
@@ -71,7 +94,7 @@ pub(crate) enum FaultsError {
     #[error("faults are an object of objects")]
     NotAnObject,
     #[error(
-        "unknown fault {0}; known are delay, duplicate, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state"
+        "unknown fault {0}; known are delay, duplicate, reorder, clock, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, usync, prekeys, groups"
     )]
     Unknown(String),
     #[error("{0}: {1}")]
@@ -133,18 +156,33 @@ impl Fault {
             Kind::Delay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Reject => Some(("error", "error: the code of the ack, 400 to 599", 599)),
             Kind::Cdn => Some(("status", "status: an HTTP status, 400 to 599", 599)),
-            Kind::AppState => Some(("error", "error: the code of the answer, 400 to 599", 599)),
+            Kind::AppState | Kind::Usync | Kind::PreKeys | Kind::Groups => {
+                Some(("error", "error: the code of the answer, 400 to 599", 599))
+            }
             Kind::CdnDelay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
-            Kind::Duplicate | Kind::Withhold | Kind::Corrupt | Kind::DropAcks | Kind::CdnCut => None,
+            Kind::Clock => None,
+            Kind::Duplicate
+            | Kind::Reorder
+            | Kind::Withhold
+            | Kind::Corrupt
+            | Kind::DropAcks
+            | Kind::CdnCut => None,
         };
         let mut value = 0;
         let mut known = BTreeMap::from([("probability", ()), ("times", ()), ("device", ())]);
         if let Some((key, wanted, most)) = parameter {
             known.insert(key, ());
             value = settings.get(key).and_then(Value::as_u64).ok_or(FaultsError::Invalid(name, wanted))?;
-            if value > most || (matches!(kind, Kind::Reject | Kind::Cdn | Kind::AppState) && value < 400) {
+            if value > most || (most == 599 && value < 400) {
                 return Err(FaultsError::Invalid(name, wanted));
             }
+        }
+        if kind == Kind::Clock {
+            const WANTED: &str = "seconds: a whole number that is not 0, at most ten years either way";
+            known.insert("seconds", ());
+            let off = settings.get("seconds").and_then(Value::as_i64);
+            let off = off.filter(|off| *off != 0 && off.unsigned_abs() <= TEN_YEARS);
+            value = off.ok_or(FaultsError::Invalid(name, WANTED))?.cast_unsigned();
         }
         if settings.keys().any(|key| !known.contains_key(key.as_str())) {
             return Err(FaultsError::Invalid(name, "a setting that this fault does not have"));
