@@ -25,6 +25,7 @@ mod schedule;
 mod send;
 mod sender_keys;
 mod timer;
+mod trace;
 mod view;
 
 pub use crate::{

@@ -32,6 +32,7 @@ pub mod signal;
 pub mod sync;
 pub mod timers;
 pub mod tokens;
+pub mod trace;
 mod writer;
 
 use std::{
