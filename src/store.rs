@@ -8,6 +8,7 @@
 pub mod access;
 pub mod addons;
 pub mod app_state;
+pub mod blocks;
 pub mod chats;
 mod check;
 pub mod contacts;
@@ -17,10 +18,12 @@ mod folder;
 pub mod groups;
 pub mod health;
 pub mod hooks;
+pub mod labels;
 pub mod links;
 pub mod messages;
 mod migrate;
 pub mod people;
+pub mod profiles;
 pub mod queue;
 pub mod schedule;
 pub mod search;
@@ -30,6 +33,7 @@ pub mod signal;
 pub mod sync;
 pub mod timers;
 pub mod tokens;
+pub mod watched;
 mod writer;
 
 use std::{

@@ -9,6 +9,7 @@ use super::{
     dispatch::{Account, Effect, Turn},
     groups::{GroupAnswer, GroupCommand, GroupWork},
     link::Query,
+    profile::{ProfileAnswer, ProfileCommand, ProfileWork},
 };
 use crate::wire::Node;
 
@@ -17,6 +18,8 @@ use crate::wire::Node;
 pub enum Question {
     /// Something with groups.
     Group(GroupCommand),
+    /// Something with profiles, privacy, presence or businesses.
+    Profile(ProfileCommand),
 }
 
 /// What came of a [`Question`], by area.
@@ -24,6 +27,8 @@ pub enum Question {
 pub enum Told {
     /// To [`Question::Group`].
     Group(GroupAnswer),
+    /// To [`Question::Profile`].
+    Profile(ProfileAnswer),
 }
 
 /// Why a [`Question`] has no answer.
@@ -61,8 +66,27 @@ impl Ask for GroupCommand {
     type Told = GroupAnswer;
 
     fn told(told: Told) -> Option<GroupAnswer> {
-        let Told::Group(answer) = told;
-        Some(answer)
+        match told {
+            Told::Group(answer) => Some(answer),
+            Told::Profile(_) => None,
+        }
+    }
+}
+
+impl From<ProfileCommand> for Question {
+    fn from(command: ProfileCommand) -> Self {
+        Self::Profile(command)
+    }
+}
+
+impl Ask for ProfileCommand {
+    type Told = ProfileAnswer;
+
+    fn told(told: Told) -> Option<ProfileAnswer> {
+        match told {
+            Told::Profile(answer) => Some(answer),
+            Told::Group(_) => None,
+        }
     }
 }
 
@@ -70,6 +94,7 @@ impl Ask for GroupCommand {
 #[derive(Debug)]
 pub(super) enum Step {
     Group(Box<GroupWork>),
+    Profile(Box<ProfileWork>),
 }
 
 /// A query that a caller waits for.
@@ -106,6 +131,7 @@ impl Account {
         let outcome = if self.can_send() {
             match question {
                 Question::Group(command) => self.group_asked(command, turn)?,
+                Question::Profile(command) => self.profile_asked(command, turn)?,
             }
         } else {
             Err(AskError::NotConnected(self.link.status))
@@ -122,6 +148,7 @@ impl Account {
     ) -> Result<(), Error> {
         let outcome = match asked.step {
             Step::Group(work) => self.group_told(*work, node, turn)?,
+            Step::Profile(work) => self.profile_told(*work, node, turn)?,
         };
         self.go_on(asked.ticket, outcome, turn);
         Ok(())

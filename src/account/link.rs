@@ -175,6 +175,8 @@ impl Account {
         {
             turn.send(&stanza::presence(true, Some(&name)));
         }
+        self.watch_everybody(turn)?;
+        self.ask_blocklist(turn)?;
         self.set_status(Status::Connected, None, turn)
     }
 
@@ -205,6 +207,11 @@ impl Account {
             }
             // What groups told while nobody listened is lost: each is looked at again before the next send.
             Info::Dirty { kind, .. } if kind == "groups" => turn.tx.groups().make_all_stale()?,
+            // What another device changed meanwhile, of whom is blocked among others.
+            Info::Dirty { kind, .. } if kind == "account_sync" => {
+                turn.tx.blocks().set_hash(None)?;
+                self.ask_blocklist(turn)?;
+            }
             Info::Dirty { .. } | Info::Other => {}
         }
         Ok(())
@@ -369,6 +376,7 @@ impl Account {
             conn.asked_groups.clear();
         }
         self.end_chat_states(turn);
+        self.end_typing(turn)?;
         let Some(conn) = &mut self.conn else { return Ok(()) };
         if conn.phase == Phase::Draining {
             Self::nudge_drain(conn, turn);
@@ -430,6 +438,7 @@ impl Account {
             }
             Query::Active => self.activated(node, turn),
             Query::PreKeyCount => self.pre_keys_counted(node, turn),
+            Query::Blocklist => self.blocklist_answered(node, turn),
             Query::Privacy => self.learn_privacy(&stanza::read_privacy(node), turn),
             Query::PreKeyUpload(ids) => self.pre_keys_uploaded(&ids, node, turn),
             Query::Devices(users) => self.devices_answered(&users, node, turn),

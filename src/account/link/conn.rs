@@ -12,6 +12,7 @@ use crate::{
         SendMessage, Ticket,
         app_state::{Syncing, Upload},
         ask::Asked,
+        presence::Typing,
         send::PendingResend,
     },
     clock::Millis,
@@ -75,6 +76,8 @@ pub(in crate::account) enum Query {
     Group(Jid),
     /// How do the account's privacy settings stand?
     Privacy,
+    /// Whom has the account blocked?
+    Blocklist,
     /// Asked by a caller.
     Asked(Asked),
     MediaHosts,
@@ -138,6 +141,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) resends: Vec<PendingResend>,
     /// Chat states that end by themselves, and when.
     pub(in crate::account) shown: Vec<(Jid, Millis)>,
+    /// Who writes or records.
+    pub(in crate::account) typing: Vec<Typing>,
     // Media.
     /// Where media go, and since when that is known.
     pub(in crate::account) media: Option<(MediaConn, Millis)>,
@@ -183,6 +188,7 @@ impl Conn {
             readdressed: HashSet::new(),
             resends: Vec::new(),
             shown: Vec::new(),
+            typing: Vec::new(),
             media: None,
             media_waiting: Vec::new(),
             reuploads: HashMap::new(),
@@ -210,6 +216,12 @@ impl Conn {
         id
     }
 
+    /// An id for a stanza that nothing answers.
+    pub(in crate::account) fn plain_id(&mut self) -> String {
+        self.next_id += 1;
+        format!("{}-{}", self.prefix, self.next_id)
+    }
+
     /// A query was refused: whoever waits for its answer gets another chance after a pause.
     pub(in crate::account) fn ask_again(&mut self, now: Millis) {
         self.ask_again_at.get_or_insert(now + ASK_AGAIN);
@@ -231,6 +243,9 @@ impl Conn {
             at = at.min(*sent + ACK_WAIT);
         }
         if let Some(ends) = self.shown.iter().map(|(_, ends)| *ends).min() {
+            at = at.min(ends);
+        }
+        if let Some(ends) = self.typing.iter().map(|one| one.ends).min() {
             at = at.min(ends);
         }
         if let Some(again) = self.ask_again_at {
