@@ -55,10 +55,11 @@ impl Account {
             }
             ["setting_unarchiveChats"] if set => {
                 let setting = value.unarchive_chats_setting.and_then(|setting| setting.unarchive_chats);
-                Ok(match setting {
+                match setting {
                     Some(true) => turn.tx.settings().set(UNARCHIVES, "1")?,
                     _ => turn.tx.settings().remove(UNARCHIVES)?,
-                })
+                }
+                Ok(())
             }
             ["userStatusMute", who] => {
                 let muted = value.user_status_mute_action.and_then(|mute| mute.muted).unwrap_or(false);
