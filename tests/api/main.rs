@@ -6,6 +6,7 @@ mod authentication;
 mod chats;
 mod door;
 mod events;
+mod follow;
 mod groups;
 mod harness;
 mod health;
