@@ -190,6 +190,8 @@ impl Machine {
                 self.pair.deaf = true;
                 self.pair.pass(*time);
                 self.pair.deaf = false;
+                // What was not heard is lost to this connection; a real one would not go on without it.
+                self.pair.cut();
             }
             Op::Kill => self.pair.kill(),
             Op::Mishap(mishap) => self.pair.mishap = Some(*mishap),
