@@ -8,6 +8,7 @@ mod calls;
 mod chats;
 mod door;
 mod events;
+mod follow;
 mod groups;
 mod harness;
 mod health;
