@@ -414,6 +414,7 @@ impl Account {
             conn.asked_bundles.clear();
             conn.asked_numbers.clear();
             conn.asked_groups.clear();
+            self.ask_for_parked(turn);
         }
         self.end_chat_states(turn);
         self.end_typing(turn)?;

@@ -98,6 +98,32 @@ impl Admin {
         })
     }
 
+    /// So many phones, each with so many companions that the sandbox plays itself.
+    pub fn create_phones(&self, count: usize, devices: u16) -> Reply<Vec<PhoneView>> {
+        self.shared.input(|world, now| {
+            let made = world.create_phones(count, devices, now)?;
+            Ok(made.into_iter().map(|phone| world.phone_view(phone)).collect())
+        })
+    }
+
+    /// Links companions to a phone that the sandbox plays itself.
+    pub fn play(&self, number: &str, devices: u16) -> Reply<PhoneView> {
+        self.shared.input(|world, now| {
+            let phone = world.phone(number)?;
+            world.play(phone, devices, now)?;
+            Ok(world.phone_view(phone))
+        })
+    }
+
+    /// Which devices that the sandbox plays have decrypted this message, waiting until they are so many.
+    pub async fn readers(&self, id: &str, count: usize, wait: Duration) -> Reply<Vec<String>> {
+        let look = |world: &World| {
+            let readers: Vec<String> = world.readers_of(id).iter().map(Jid::to_wire).collect();
+            Ok(readers)
+        };
+        self.until(wait, look, |readers| readers.len() >= count).await
+    }
+
     /// All phones.
     pub fn phones(&self) -> Vec<PhoneView> {
         self.shared.read(World::phone_views)
@@ -226,12 +252,21 @@ impl Admin {
     }
 
     async fn until_some<T>(&self, wait: Duration, look: impl Fn(&World) -> Reply<Vec<T>>) -> Reply<Vec<T>> {
+        self.until(wait, look, |found| !found.is_empty()).await
+    }
+
+    async fn until<T>(
+        &self,
+        wait: Duration,
+        look: impl Fn(&World) -> Reply<Vec<T>>,
+        enough: impl Fn(&[T]) -> bool,
+    ) -> Reply<Vec<T>> {
         let mut changes = self.shared.watch();
         let deadline = Instant::now() + wait.min(MAX_WAIT);
         loop {
             changes.mark_unchanged();
             let found = self.shared.read(&look)?;
-            if !found.is_empty() || self.shared.stop.is_cancelled() {
+            if enough(&found) || self.shared.stop.is_cancelled() {
                 return Ok(found);
             }
             tokio::select! {

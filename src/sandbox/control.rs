@@ -79,6 +79,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))
+        .route("/admin/messages/{id}/readers", get(readers))
         .route("/admin/groups", post(create_group))
         .route("/admin/groups/{jid}", get(group))
         .route("/admin/groups/{jid}/participants", post(change_members))
@@ -193,7 +194,18 @@ async fn phone(State(app): State<App>, Path(number): Path<String>) -> Reply<Resp
 }
 
 async fn create_phone(State(app): State<App>, body: Body) -> Reply<(StatusCode, Json<Value>)> {
+    let devices = if body.0.contains_key("devices") { body.number("devices")? } else { 0 };
+    let devices = u16::try_from(devices).map_err(|_| bad("devices: 0 to 4 companions"))?;
+    if body.0.contains_key("count") {
+        let count = usize::try_from(body.number("count")?).map_err(|_| bad("count: 1 to 2000"))?;
+        let made = app.admin.create_phones(count, devices)?;
+        let short = made.iter().map(|one| json!({"number": one.number, "lid": one.lid, "name": one.name}));
+        return Ok((StatusCode::CREATED, Json(json!({"phones": short.collect::<Vec<_>>()}))));
+    }
     let phone = app.admin.create_phone(body.text("number")?, body.text("name")?, body.text("platform")?)?;
+    if devices > 0 {
+        app.admin.play(&phone.number, devices)?;
+    }
     Ok((StatusCode::CREATED, Json(json!({"number": phone.number, "lid": phone.lid, "name": phone.name}))))
 }
 
@@ -251,6 +263,24 @@ async fn messages(
     let (from, after) = (listing.from.as_deref(), listing.after.as_deref());
     let messages = app.admin.messages(&number, from, after, listing.wait()?).await?;
     Ok(Json(json!({"messages": messages})))
+}
+
+#[derive(Deserialize)]
+struct Readers {
+    count: Option<usize>,
+    /// Seconds.
+    wait: Option<f64>,
+}
+
+/// Who of the sandbox's own devices has decrypted a message.
+async fn readers(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(wanted): Query<Readers>,
+) -> Reply<Json<Value>> {
+    let wait = Listing { from: None, after: None, wait: wanted.wait }.wait()?;
+    let readers = app.admin.readers(&id, wanted.count.unwrap_or(1), wait).await?;
+    Ok(Json(json!({"readers": readers})))
 }
 
 async fn receipts(

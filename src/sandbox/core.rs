@@ -23,6 +23,7 @@ mod peer;
 mod phone;
 mod phone_groups;
 mod phone_life;
+mod played;
 mod privacy;
 mod profile;
 mod queue;
@@ -36,7 +37,7 @@ mod view;
 mod vote;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -149,6 +150,8 @@ pub(crate) struct World {
     next_conn: u64,
     /// Refs of closed connections, newest last, so that a stale code is told from a foreign one.
     dead_refs: VecDeque<String>,
+    /// Played companions that something came for.
+    roused: BTreeSet<DeviceRef>,
     timers: BTreeMap<(Millis, u64), Timer>,
     next_timer: u64,
     /// What phones have sent and the server has not looked at yet.
@@ -182,6 +185,7 @@ impl World {
             conns: BTreeMap::new(),
             next_conn: 1,
             dead_refs: VecDeque::new(),
+            roused: BTreeSet::new(),
             timers: BTreeMap::new(),
             next_timer: 0,
             outbox: VecDeque::new(),
@@ -248,7 +252,8 @@ impl World {
 
     /// When [`World::tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        self.timers.first_key_value().map(|((at, _), _)| *at)
+        let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
+        if self.roused.is_empty() { timer } else { Some(Millis(0)) }
     }
 
     /// Does what is due.
@@ -268,6 +273,7 @@ impl World {
                 Timer::Bootstrap { device, step } => self.bootstrap_timed_out(device, step, now),
             }
         }
+        self.roused_read(now);
         self.settle(now);
     }
 

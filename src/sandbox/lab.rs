@@ -91,6 +91,17 @@ impl Lab {
         Ok(self.world.phone_view(phone))
     }
 
+    /// So many phones, each with so many companions that the sandbox plays itself; their numbers.
+    pub fn create_phones(&mut self, count: usize, devices: u16, now: Millis) -> Reply<Vec<String>> {
+        let made = self.world.create_phones(count, devices, now)?;
+        Ok(made.into_iter().map(|phone| self.world.phone_view(phone).number).collect())
+    }
+
+    /// Which devices that the sandbox plays have decrypted this message.
+    pub fn readers(&self, id: &str) -> Vec<Jid> {
+        self.world.readers_of(id)
+    }
+
     /// A phone and its companions.
     pub fn phone(&self, number: &str) -> Reply<PhoneView> {
         Ok(self.world.phone_view(self.world.phone(number)?))

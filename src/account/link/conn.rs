@@ -40,6 +40,12 @@ pub(super) const DRAIN_NUDGE: Duration = Duration::from_secs(2);
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// A refused query is asked again after this pause.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// What the server says to who asks too often (protocol 05, 1.1).
+const RATE_OVERLIMIT: u16 = 429;
+/// While it does, each pause is twice the one before, up to five minutes and a bit.
+const MAX_DOUBLINGS: u32 = 5;
+/// So many such refusals in a row are waited out with a caller on the line, half a minute in all.
+const PATIENT: u32 = 2;
 /// Longest pause between two attempts.
 const BACKOFF_MAX: u64 = 60;
 /// After asking to be unlinked, the server's answer is waited for this long.
@@ -135,6 +141,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) asked_numbers: HashSet<String>,
     /// When what was refused is asked for again.
     pub(super) ask_again_at: Option<Millis>,
+    /// Refusals in a row because too much was asked.
+    pub(super) overlimits: u32,
     /// Devices that have no keys to offer.
     pub(in crate::account) barren: HashSet<Jid>,
     /// Sends that wait for their number's look-up.
@@ -195,6 +203,7 @@ impl Conn {
             asked_bundles: HashSet::new(),
             asked_numbers: HashSet::new(),
             ask_again_at: None,
+            overlimits: 0,
             barren: HashSet::new(),
             lookups: HashMap::new(),
             asked_groups: HashSet::new(),
@@ -244,9 +253,21 @@ impl Conn {
         format!("{}-{}", self.prefix, self.next_id)
     }
 
-    /// A query was refused: whoever waits for its answer gets another chance after a pause.
-    pub(in crate::account) fn ask_again(&mut self, now: Millis) {
-        self.ask_again_at.get_or_insert(now + ASK_AGAIN);
+    /// A query was refused: whoever waits for its answer gets another chance after a pause, which grows while the server
+    /// says that it is asked too often. `true`: that is why, and callers may wait for the next answer.
+    pub(in crate::account) fn ask_again(&mut self, code: Option<u16>, now: Millis) -> bool {
+        let overlimit = code == Some(RATE_OVERLIMIT);
+        if self.ask_again_at.is_none() {
+            let factor = if overlimit { 1 << self.overlimits.min(MAX_DOUBLINGS) } else { 1 };
+            self.ask_again_at = Some(now + ASK_AGAIN * factor);
+            self.overlimits = if overlimit { self.overlimits.saturating_add(1) } else { self.overlimits };
+        }
+        overlimit && self.overlimits <= PATIENT
+    }
+
+    /// The server answers queries (again).
+    pub(in crate::account) const fn was_answered(&mut self) {
+        self.overlimits = 0;
     }
 
     pub(super) fn deadline(&self) -> Millis {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{ConnId, World, app_state, phone::Phone, queue::Queue, session::Phase};
+use super::{ConnId, World, app_state, phone::Phone, played::Played, queue::Queue, session::Phase};
 use crate::{
     clock::Millis,
     crypto::{
@@ -75,6 +75,8 @@ pub(crate) struct Account {
     /// With whom messages were exchanged: they are told of device changes.
     pub(crate) peers: BTreeSet<AccountId>,
     pub(crate) phone: Phone,
+    /// Companions that the sandbox plays itself.
+    pub(super) played: Played,
     /// As the server keeps it.
     pub(crate) app_state: app_state::Logs,
     /// Privacy settings that are not at their defaults.
@@ -309,6 +311,7 @@ impl World {
             devices: BTreeMap::from([(0, Device::new(0, keys))]),
             peers: BTreeSet::new(),
             phone,
+            played: Played::new(),
             app_state: app_state::Logs::new(),
             privacy: BTreeMap::new(),
         };

@@ -1,6 +1,6 @@
 //! Queries of clients. Every one is answered at once; what is unknown gets 501 and is counted as such.
 
-use super::{DeviceRef, Namespace, World, account::MAX_POOL, link::names_device};
+use super::{DeviceRef, Namespace, World, account::MAX_POOL, faults::Kind, link::names_device};
 use crate::{
     clock::Millis,
     stanza::{
@@ -22,6 +22,7 @@ type Answer = Result<Node, (u16, &'static str)>;
 
 const UNKNOWN: (u16, &str) = (501, "feature-not-implemented");
 const BAD_REQUEST: (u16, &str) = (400, "bad-request");
+const RATE_LIMIT: u16 = 429;
 
 impl World {
     pub(super) fn iq(&mut self, device: DeviceRef, node: &Node, now: Millis) {
@@ -47,6 +48,15 @@ impl World {
     fn ask(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) -> Answer {
         let child = node.children().first().map(|child| child.tag.as_ref());
         let empty = Ok(Iq::result(&iq.id));
+        let limited = match (iq.kind, iq.xmlns.as_deref(), child) {
+            (IqKind::Get, Some("usync"), _) => Some(Kind::Usync),
+            (IqKind::Get, Some("encrypt"), Some("key")) => Some(Kind::PreKeys),
+            (_, Some("w:g2"), _) => Some(Kind::Groups),
+            _ => None,
+        };
+        if let Some(code) = limited.and_then(|kind| self.fault(kind, device)) {
+            return Err((u16::try_from(code).unwrap_or(RATE_LIMIT), "rate-overlimit"));
+        }
         match (iq.kind, iq.xmlns.as_deref().unwrap_or_default(), child) {
             (IqKind::Get, "w:p" | "urn:xmpp:ping", _) => Ok(Iq::result(&iq.id).attr("t", now.secs())),
             (IqKind::Set, "passive", Some("active" | "passive")) => empty,
@@ -184,8 +194,8 @@ impl World {
             let bundle = known.take_bundle();
             let identity = known.identity.clone();
             answers.push(FetchedBundle { device: jid.clone(), keys: Ok((bundle, identity)) });
-            if target.device == 0 {
-                self.refill_phone(target.account);
+            if self.endpoint(target).is_some() {
+                self.refill_phone(target);
             } else {
                 self.warn_of_low_pool(target, false, now);
             }

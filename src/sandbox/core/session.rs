@@ -187,6 +187,10 @@ impl World {
         if device.device == 0 {
             return self.wake_phone(device.account, now);
         }
+        if self.endpoint(device).is_some() {
+            return self.rouse(device);
+        }
+        let Some(known) = self.device_mut(device) else { return };
         if let (Some(conn), Phase::Live) = (known.conn, &known.phase)
             && let Some((_, node)) = known.queue.deliver(seq..u64::MAX, conn, false)
         {

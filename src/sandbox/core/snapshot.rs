@@ -66,6 +66,9 @@ struct SavedAccount {
     peers: Vec<usize>,
     devices: Vec<SavedDevice>,
     phone: SavedPhone,
+    /// Since companions can be played.
+    #[serde(default)]
+    played: Vec<(u16, SavedPhone)>,
     /// Since there is app state.
     #[serde(default)]
     app_state: Vec<SavedLog>,
@@ -245,6 +248,7 @@ impl SavedAccount {
             peers: account.peers.iter().map(|peer| peer.0).collect(),
             devices: account.devices.values().map(SavedDevice::of).collect(),
             phone: SavedPhone::of(&account.phone),
+            played: account.played.iter().map(|(id, one)| (*id, SavedPhone::of(one))).collect(),
             app_state: account.app_state.iter().map(SavedLog::of).collect(),
             privacy: account.privacy.clone(),
         }
@@ -267,6 +271,11 @@ impl SavedAccount {
             devices,
             peers: self.peers.iter().map(|n| account_id(*n)).collect::<Result<_, _>>()?,
             phone: self.phone.restore(account_id)?,
+            played: self
+                .played
+                .iter()
+                .map(|(id, saved)| Ok((*id, saved.restore(account_id)?)))
+                .collect::<Result<_, _>>()?,
             app_state: self.app_state.iter().map(SavedLog::restore).collect::<Result<_, _>>()?,
             privacy: self.privacy.clone(),
         };

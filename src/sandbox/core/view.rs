@@ -296,7 +296,7 @@ impl World {
         let view = |fault: &super::faults::Fault| FaultView {
             ms: matches!(fault.kind, Kind::Delay | Kind::CdnDelay).then_some(fault.parameter),
             seconds: (fault.kind == Kind::Clock).then_some(fault.parameter.cast_signed()),
-            error: (fault.kind == Kind::Reject).then_some(fault.parameter),
+            error: fault.kind.refuses().then_some(fault.parameter),
             status: (fault.kind == Kind::Cdn).then_some(fault.parameter),
             probability: fault.probability,
             times: fault.times,
@@ -320,7 +320,7 @@ fn companions(account: &Account) -> Vec<CompanionView> {
                 .unwrap_or("other")
                 .to_owned(),
             name: d.title.clone(),
-            online: d.conn.is_some(),
+            online: d.conn.is_some() || account.phone.online && account.played.contains_key(&d.id),
         })
         .collect()
 }
