@@ -3,6 +3,7 @@
 
 mod app_state;
 mod ask;
+mod calls;
 mod changes;
 mod code;
 mod content;
@@ -26,6 +27,7 @@ mod schedule;
 mod send;
 mod sender_keys;
 mod timer;
+mod trace;
 mod view;
 
 pub use crate::{
@@ -37,6 +39,7 @@ pub use crate::{
 };
 pub use app_state::{Blob, LabelChange, StateChange};
 pub use ask::{Ask, AskError, Question, Told};
+pub use calls::{CallCommand, RejectCalls};
 pub use code::CodeState;
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};

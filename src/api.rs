@@ -9,6 +9,7 @@ mod auth;
 mod batch;
 mod body;
 mod business;
+mod calls;
 mod chats;
 mod choices;
 mod contacts;
@@ -186,6 +187,7 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
             get(groups::invite).delete(groups::revoke_invite).post(groups::revoke_invite),
         )
         .route("/groups/{jid}/requests", get(groups::requests).post(groups::decide))
+        .route("/calls/{id}/reject", post(calls::reject))
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))

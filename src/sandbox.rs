@@ -36,9 +36,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
-    AppStateView, BusinessSpec, CodeOutcome, CompanionView, FaultView, FileKind, GroupView, LogLine,
-    MessageView, ParticipantView, PhoneChange, PhoneView, ProductSpec, ProfileView, ReceiptView, Sending,
-    StatsView,
+    AppStateView, BusinessSpec, CallView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView,
+    LogLine, MessageView, ParticipantView, PhoneChange, PhoneView, ProductSpec, ProfileView, ReceiptView,
+    Sending, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

@@ -5,6 +5,7 @@ mod ack;
 mod app_state;
 mod blocklist;
 pub mod business;
+mod call;
 mod groups;
 mod iq;
 mod link_code;
@@ -23,6 +24,7 @@ mod usync;
 pub use ack::{Ack, Nack};
 pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
 pub use blocklist::{BlockNotice, BlockQuery, Blocklist};
+pub use call::{Call, CallAction, CallOffer};
 pub use groups::{
     Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
     MemberChange, MemberResult, Rank, group_answer, joined, participant_hash, read_groups, read_invite,

@@ -9,6 +9,7 @@ pub mod access;
 pub mod addons;
 pub mod app_state;
 pub mod blocks;
+pub mod calls;
 pub mod chats;
 mod check;
 pub mod contacts;
@@ -34,6 +35,7 @@ pub mod signal;
 pub mod sync;
 pub mod timers;
 pub mod tokens;
+pub mod trace;
 pub mod watched;
 mod writer;
 

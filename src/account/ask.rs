@@ -5,7 +5,7 @@
 //! two functions that say what is [`Next`]: after the question, and after the server's answer.
 
 use super::{
-    Answer, Error, Status, Ticket,
+    Answer, CallCommand, Error, Status, Ticket,
     dispatch::{Account, Effect, Turn},
     groups::{GroupAnswer, GroupCommand, GroupWork},
     link::Query,
@@ -20,6 +20,8 @@ pub enum Question {
     Group(GroupCommand),
     /// Something with profiles, privacy, presence or businesses.
     Profile(ProfileCommand),
+    /// Something with a call.
+    Call(CallCommand),
 }
 
 /// What came of a [`Question`], by area.
@@ -29,6 +31,8 @@ pub enum Told {
     Group(GroupAnswer),
     /// To [`Question::Profile`].
     Profile(ProfileAnswer),
+    /// To [`Question::Call`]: done.
+    Call,
 }
 
 /// Why a [`Question`] has no answer.
@@ -68,7 +72,7 @@ impl Ask for GroupCommand {
     fn told(told: Told) -> Option<GroupAnswer> {
         match told {
             Told::Group(answer) => Some(answer),
-            Told::Profile(_) => None,
+            Told::Profile(_) | Told::Call => None,
         }
     }
 }
@@ -85,8 +89,22 @@ impl Ask for ProfileCommand {
     fn told(told: Told) -> Option<ProfileAnswer> {
         match told {
             Told::Profile(answer) => Some(answer),
-            Told::Group(_) => None,
+            Told::Group(_) | Told::Call => None,
         }
+    }
+}
+
+impl From<CallCommand> for Question {
+    fn from(command: CallCommand) -> Self {
+        Self::Call(command)
+    }
+}
+
+impl Ask for CallCommand {
+    type Told = ();
+
+    fn told(told: Told) -> Option<()> {
+        matches!(told, Told::Call).then_some(())
     }
 }
 
@@ -132,6 +150,7 @@ impl Account {
             match question {
                 Question::Group(command) => self.group_asked(command, turn)?,
                 Question::Profile(command) => self.profile_asked(command, turn)?,
+                Question::Call(command) => self.call_asked(&command, turn)?,
             }
         } else {
             Err(AskError::NotConnected(self.link.status))

@@ -149,6 +149,7 @@ impl Account {
         conn.next_ping = next_ping(turn.now, turn.rng);
         let count = conn.query(Query::PreKeyCount, turn.now);
         let active = conn.query(Query::Active, turn.now);
+        conn.activating = Some(turn.now);
         turn.send(&stanza::unified_session(turn.now.0));
         turn.send(&stanza::count_query(&count));
         turn.send(&stanza::active(&active));
@@ -170,6 +171,9 @@ impl Account {
 
     /// The server took us out of passive mode: from here on stanzas flow.
     pub(super) fn activated(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        if let Some(conn) = &mut self.conn {
+            conn.activating = None;
+        }
         if let Some(refusal) = Iq::refusal(node) {
             // Still passive: pings would be answered, and no message would ever come.
             tracing::warn!(code = refusal.code, "the server keeps the connection passive");
@@ -422,6 +426,10 @@ impl Account {
         if conn.pinged.is_some_and(|at| now.since(at) >= PING_WAIT) {
             tracing::warn!("stanzas come, but a ping was not answered: nothing that is written arrives");
             return self.lose("no_pong", turn);
+        }
+        if conn.activating.is_some_and(|at| now.since(at) >= PING_WAIT) {
+            tracing::warn!("logged in, and nobody says whether messages will come: connecting anew");
+            return self.lose("no_answer", turn);
         }
         if conn.phase == Phase::Draining {
             // Pings may be answered all the while.

@@ -214,6 +214,10 @@ impl Account {
             return Ok(false);
         };
         turn.tx.queue().set_stanza(row.seq, &bytes)?;
+        if let Some(message) = row.message {
+            let named = stanza.participants.iter().filter(|(_, enc)| enc.is_some()).count();
+            turn.tx.trace().left(message, named, turn.now)?;
+        }
         if let Some(conn) = &mut self.conn {
             conn.in_flight.push_back((row.wa_id.clone(), turn.now));
         }

@@ -22,7 +22,7 @@ use crate::{
 
 /// Renders what one transaction sees.
 pub struct Viewer<'t> {
-    tx: &'t Tx<'t>,
+    pub(super) tx: &'t Tx<'t>,
     own: Option<Paired>,
     public_url: &'t str,
 }
@@ -131,7 +131,7 @@ impl<'t> Viewer<'t> {
     }
 
     /// Both names of somebody, as far as they are known.
-    fn person(&self, who: &Jid) -> Result<Map<String, Value>, Error> {
+    pub(super) fn person(&self, who: &Jid) -> Result<Map<String, Value>, Error> {
         let own = self
             .own
             .as_ref()

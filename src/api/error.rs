@@ -32,6 +32,7 @@ pub(super) enum ApiError {
     QrNotAvailable(Status),
     /// WhatsApp's reason.
     PairingCodeRefused(u16),
+    CallNotFound(String),
     MessageNotFound(String),
     /// As many sends wait for their time as may.
     QueueFull,
@@ -107,6 +108,12 @@ impl ApiError {
                 "QR_NOT_AVAILABLE",
                 "There is no QR code to scan in this state.",
                 json!({ "status": status.as_str() }),
+            ),
+            Self::CallNotFound(id) => (
+                StatusCode::NOT_FOUND,
+                "CALL_NOT_FOUND",
+                "No call rings under this id.",
+                json!({ "call_id": id }),
             ),
             Self::PairingCodeRefused(code) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

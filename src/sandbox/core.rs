@@ -7,6 +7,7 @@
 
 mod account;
 mod app_state;
+mod calls;
 mod changes;
 mod compose;
 mod faults;
@@ -44,6 +45,7 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 pub(crate) use account::{Account, AccountId, DeviceRef, Namespace};
+pub use calls::CallView;
 pub use changes::{AppStateView, PhoneChange};
 pub(crate) use compose::Uploaded;
 pub use compose::{FileKind, Sending};
@@ -105,6 +107,8 @@ enum Timer {
     Close(ConnId),
     Restart(ConnId),
     Emit(ConnId, Node),
+    /// Nobody has answered this call.
+    Call(String),
     /// Nobody asked for more of the offline queue.
     Drain {
         device: DeviceRef,
@@ -169,6 +173,10 @@ pub(crate) struct World {
     /// What came of the last code typed on each phone.
     code_outcomes: BTreeMap<AccountId, (u64, CodeOutcome)>,
     next_attempt: u64,
+    /// By the id of the caller.
+    calls: BTreeMap<String, calls::Live>,
+    /// What each phone lists.
+    call_lists: BTreeMap<AccountId, VecDeque<CallView>>,
 }
 
 impl World {
@@ -198,6 +206,8 @@ impl World {
             media_auths: BTreeMap::new(),
             code_outcomes: BTreeMap::new(),
             next_attempt: 1,
+            calls: BTreeMap::new(),
+            call_lists: BTreeMap::new(),
         }
     }
 
@@ -268,6 +278,7 @@ impl World {
                     self.emit(conn, StreamError::Restart.build(), now);
                     self.close_soon(conn, now);
                 }
+                Timer::Call(id) => self.call_timed_out(&id, now),
                 Timer::Emit(conn, node) => self.push_out(conn, node, now),
                 Timer::Drain { device, conn, turn } => self.drain_unasked(device, conn, turn, now),
                 Timer::Bootstrap { device, step } => self.bootstrap_timed_out(device, step, now),
@@ -292,6 +303,7 @@ impl World {
             "presence" => self.presence(device, node, now),
             "chatstate" => self.chatstate(device, node, now),
             "ib" => self.bulletin(device, node, now),
+            "call" => self.call(device, node, now),
             _ => self.journal.refuse("unknown tag"),
         }
     }

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::{
     admin::{AdminError, DeviceCommand},
     core::{
-        AppStateView, BusinessSpec, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView, Namespace,
-        Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings, StatsView, World,
+        AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView,
+        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings, StatsView,
+        World,
     },
 };
 use crate::{
@@ -250,6 +251,23 @@ impl Lab {
         Ok(())
     }
 
+    /// This phone calls somebody; the call's id.
+    pub fn call(&mut self, number: &str, to: &str, video: bool, now: Millis) -> Reply<String> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.start_call(phone, to, video, now)?)
+    }
+
+    /// This phone answers a call, or hangs up; what rings is rejected by that.
+    pub fn decide_call(&mut self, number: &str, id: &str, answer: bool, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.decide_call(phone, id, answer, now)?)
+    }
+
+    /// Calls of this phone, oldest first.
+    pub fn calls(&self, number: &str) -> Reply<Vec<CallView>> {
+        Ok(self.world.call_views(self.world.phone(number)?))
+    }
+
     /// Switches a phone on or off; switched off, what it is sent waits.
     pub fn online(&mut self, number: &str, online: bool, now: Millis) -> Reply<()> {
         let phone = self.world.phone(number)?;
@@ -320,6 +338,11 @@ impl Lab {
     /// The last stanzas of a device, or of all.
     pub fn log(&self, device: Option<&str>) -> Reply<Vec<LogLine>> {
         Ok(self.world.log_view(device)?)
+    }
+
+    /// Every stanza that a device was sent or is to be sent, and has not answered: the device, and what it is.
+    pub fn unanswered(&self) -> Vec<(String, Node)> {
+        self.world.unanswered()
     }
 
     /// Counters.

@@ -4,6 +4,7 @@
 
 mod account;
 mod authentication;
+mod calls;
 mod chats;
 mod door;
 mod events;

@@ -28,7 +28,7 @@ pub(super) const OPENING: Duration = Duration::from_secs(40);
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 /// A sent message must be acknowledged within this time, or the way out is broken.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(20);
-/// A ping must be answered within this time, whatever else comes (WhatsApp Web's figure).
+/// A ping, and the request to leave passive mode, must be answered within this time, whatever else comes (WhatsApp Web's figure).
 pub(super) const PING_WAIT: Duration = Duration::from_secs(20);
 /// Stanzas were promised, and for this long not one has come, though they were asked for all the while.
 pub(super) const DRAIN_STALLED: Duration = Duration::from_secs(30);
@@ -113,6 +113,8 @@ pub(in crate::account) struct Conn {
     pub(super) next_ping: Millis,
     /// The oldest ping that was not answered.
     pub(super) pinged: Option<Millis>,
+    /// When the server was asked to leave passive mode, until it has.
+    pub(super) activating: Option<Millis>,
     pub(super) prefix: String,
     pub(super) next_id: u32,
     pub(in crate::account) queries: HashMap<String, (Query, Millis)>,
@@ -185,6 +187,7 @@ impl Conn {
             first_out: None,
             next_ping: now + OPENING,
             pinged: None,
+            activating: None,
             prefix: format!("{}.{}", rng.random::<u16>(), rng.random::<u16>()),
             next_id: 0,
             queries: HashMap::new(),
@@ -285,8 +288,8 @@ impl Conn {
         if let Some(first) = self.first_out {
             at = at.min(first + SILENCE);
         }
-        if let Some(pinged) = self.pinged {
-            at = at.min(pinged + PING_WAIT);
+        for asked in [self.pinged, self.activating].into_iter().flatten() {
+            at = at.min(asked + PING_WAIT);
         }
         if let Some((_, sent)) = self.in_flight.front() {
             at = at.min(*sent + ACK_WAIT);

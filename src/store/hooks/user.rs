@@ -18,7 +18,7 @@ pub const KINDS_DEFAULT: [&str; 6] = [
 ];
 
 /// Every kind that a hook can name: the six, those of platform-webhooks.md §4.4, and what this program tells besides.
-pub const KINDS: [&str; 29] = [
+pub const KINDS: [&str; 30] = [
     "message.received",
     "message.sent",
     "message.status",
@@ -44,6 +44,7 @@ pub const KINDS: [&str; 29] = [
     "account.updated",
     "chat.updated",
     "call.received",
+    "call.ended",
     "history.progress",
     "instance.health",
     "account.restricted",
