@@ -98,9 +98,11 @@ async fn a_chat_is_shown_under_either_name_with_what_is_known_of_it() {
             "unread": true,
             "last_message_at": "2025-12-30T17:30:02.000Z",
             "archived": true,
+            "locked": false,
             "pinned": false,
             "muted_until": "2025-12-30T17:31:00.000Z",
             "is_announcement": false,
+            "labels": [],
         });
         assert_eq!(body, expected, "{path}");
     }
@@ -205,6 +207,12 @@ async fn contacts_are_listed_saved_and_removed() {
         "name": "Alice Souza",
         "first_name": null,
         "push_name": "ali",
+        "about": null,
+        "picture_url": null,
+        "is_business": false,
+        "verified_name": null,
+        "blocked": false,
+        "status_muted": false,
     });
     assert_eq!(body["contacts"], json!([entry]));
     for path in [ALICE, "123456789012345@lid"] {
