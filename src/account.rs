@@ -9,6 +9,7 @@ mod dispatch;
 mod events;
 mod evidence;
 mod groups;
+mod identity;
 mod link;
 mod manners;
 mod media;
@@ -17,12 +18,15 @@ mod pairing;
 mod payload;
 mod peer;
 mod prekeys;
+mod props;
 mod receipts;
 mod receive;
 mod schedule;
 mod send;
 mod sender_keys;
+mod standing;
 mod timer;
+mod tokens;
 mod view;
 
 pub use crate::{
@@ -36,6 +40,7 @@ pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Se
 pub use evidence::{Ended, Evidence, Offline};
 pub use groups::{GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use media::Attachment;
+pub use standing::standing_view;
 pub use view::Viewer;
 
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! shape of the code: the router answers 404 and 405, the extractor [`auth::Caller`] 401, 403 and 429, the extractor
 //! [`body::Object`] 400 and 413, the handler 422, the instance the rest.
 
+mod account;
 mod auth;
 mod batch;
 mod body;
@@ -165,6 +166,7 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))
+        .route("/account", get(account::show))
         .route("/status", get(link::status))
         .route("/qr", get(qr::json))
         .route("/qr.png", get(qr::png))

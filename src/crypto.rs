@@ -6,6 +6,7 @@ pub mod app_state;
 mod fuzz;
 pub mod keys;
 pub mod media;
+pub mod nct;
 pub mod padding;
 pub mod signal;
 mod xeddsa;

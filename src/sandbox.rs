@@ -15,6 +15,7 @@ mod media;
 mod sending;
 mod shared;
 mod socket;
+mod standing;
 mod state;
 mod tls;
 
@@ -36,7 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
     AppStateView, CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView, ParticipantView,
-    PhoneChange, PhoneView, ReceiptView, Sending, StatsView,
+    PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

@@ -7,12 +7,15 @@ mod groups;
 mod iq;
 mod media;
 mod message;
+mod mex;
 mod notification;
 mod pairing;
 mod prekeys;
 mod privacy;
+mod props;
 mod receipt;
 mod session;
+mod tokens;
 mod usync;
 
 pub use ack::{Ack, Nack};
@@ -25,6 +28,7 @@ pub use groups::{
 pub use iq::{Iq, IqError, IqKind};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
 pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};
+pub use mex::{MexError, MexNotice, mex_answer, mex_errors, mex_query, read_mex_answer, read_mex_query};
 pub use notification::{DeviceChange, ListedDevice, Notification, NotificationKind};
 pub use pairing::{PairDevice, PairDeviceSign, PairSuccess, QrCode};
 pub use prekeys::{
@@ -32,11 +36,13 @@ pub use prekeys::{
     digest_query, read_count_answer, read_signed, rotate,
 };
 pub use privacy::{privacy, privacy_query, read_privacy};
+pub use props::{props_answer, props_query, read_props};
 pub use receipt::{Receipt, ReceiptKind, Retry, RetryKeys};
 pub use session::{
     ChatState, Failure, Info, StreamError, Success, active, chat_state, client_info, offline_batch, ping,
     presence, remove_companion, unified_session,
 };
+pub use tokens::{ContactToken, TokenNotice, cstoken, issue_tokens, read_issued, tctoken};
 pub use usync::{
     ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits,
 };

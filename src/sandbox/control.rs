@@ -19,7 +19,7 @@ use super::{
     listener::ChatAllowed,
     sending::{self, What},
     shared::Shared,
-    socket,
+    socket, standing,
 };
 use crate::{stanza::MemberChange, wire::frame};
 
@@ -66,6 +66,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/presence", post(presence))
         .route("/admin/phones/{number}/online", post(online))
         .route("/admin/phones/{number}/privacy", post(privacy))
+        .route("/admin/phones/{number}/standing", post(standing::change))
+        .route("/admin/phones/{number}/properties", post(standing::properties))
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))

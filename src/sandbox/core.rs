@@ -27,6 +27,7 @@ mod queue;
 mod receipts;
 mod session;
 mod snapshot;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -48,6 +49,7 @@ pub use groups::{GroupView, ParticipantView};
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
 pub(crate) use operate::{OperateError, Operation};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
+pub use standing::StandingChange;
 pub use view::{CompanionView, FaultView, LogLine, MessageView, PhoneView, ReceiptView, StatsView};
 
 use crate::{

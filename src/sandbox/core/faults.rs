@@ -30,10 +30,12 @@ pub(crate) enum Kind {
     /// A query for a collection of app state, or a patch for it, is refused; parameter: the error code. 409: as if another
     /// device had been faster.
     AppState,
+    /// A query is refused; parameter: the error code. 429: too many of them.
+    Iq,
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 11] = [
         ("delay", Self::Delay),
         ("duplicate", Self::Duplicate),
         ("withhold", Self::Withhold),
@@ -44,6 +46,7 @@ impl Kind {
         ("cdn_delay", Self::CdnDelay),
         ("cdn_cut", Self::CdnCut),
         ("app_state", Self::AppState),
+        ("iq", Self::Iq),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -71,7 +74,7 @@ pub(crate) enum FaultsError {
     #[error("faults are an object of objects")]
     NotAnObject,
     #[error(
-        "unknown fault {0}; known are delay, duplicate, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state"
+        "unknown fault {0}; known are delay, duplicate, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, iq"
     )]
     Unknown(String),
     #[error("{0}: {1}")]
@@ -133,7 +136,7 @@ impl Fault {
             Kind::Delay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Reject => Some(("error", "error: the code of the ack, 400 to 599", 599)),
             Kind::Cdn => Some(("status", "status: an HTTP status, 400 to 599", 599)),
-            Kind::AppState => Some(("error", "error: the code of the answer, 400 to 599", 599)),
+            Kind::AppState | Kind::Iq => Some(("error", "error: the code of the answer, 400 to 599", 599)),
             Kind::CdnDelay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Duplicate | Kind::Withhold | Kind::Corrupt | Kind::DropAcks | Kind::CdnCut => None,
         };
@@ -142,7 +145,9 @@ impl Fault {
         if let Some((key, wanted, most)) = parameter {
             known.insert(key, ());
             value = settings.get(key).and_then(Value::as_u64).ok_or(FaultsError::Invalid(name, wanted))?;
-            if value > most || (matches!(kind, Kind::Reject | Kind::Cdn | Kind::AppState) && value < 400) {
+            if value > most
+                || (matches!(kind, Kind::Reject | Kind::Cdn | Kind::AppState | Kind::Iq) && value < 400)
+            {
                 return Err(FaultsError::Invalid(name, wanted));
             }
         }

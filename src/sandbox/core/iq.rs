@@ -1,6 +1,6 @@
 //! Queries of clients. Every one is answered at once; what is unknown gets 501 and is counted as such.
 
-use super::{DeviceRef, Namespace, World, account::MAX_POOL, link::names_device};
+use super::{DeviceRef, Namespace, World, account::MAX_POOL, faults::Kind, link::names_device};
 use crate::{
     clock::Millis,
     stanza::{
@@ -28,10 +28,16 @@ impl World {
         if matches!(iq.kind, IqKind::Result | IqKind::Error) {
             return self.journal.refuse("answer to nothing that was asked");
         }
-        let answer = match self.ask(device, &iq, node, now) {
+        if self.never_answered(device, &iq, node) {
+            return;
+        }
+        let limited = self.limited(device, &iq);
+        let answer = match limited.map_or_else(|| self.ask(device, &iq, node, now), Err) {
             Ok(answer) => answer,
             Err((code, text)) => {
-                if code == UNKNOWN.0 {
+                if limited.is_some() {
+                    // Nobody's fault but the fault's.
+                } else if code == UNKNOWN.0 {
                     self.journal.unknown_query(&describe(node));
                 } else if code == BAD_REQUEST.0 {
                     self.journal.refuse("iq that does not parse");
@@ -40,6 +46,9 @@ impl World {
             }
         };
         self.answer(device, answer, now);
+        if limited.is_some() {
+            return;
+        }
         self.after_answer(device, &iq, node, now);
     }
 
@@ -51,10 +60,8 @@ impl World {
             (IqKind::Set, "passive", Some("active" | "passive")) => empty,
             (_, "encrypt", _) => self.keys_query(device, iq, node, now),
             (IqKind::Get, "usync", _) => self.usync(iq, node),
-            (IqKind::Get, "abt", _) => {
-                let props = Node::new("props").attr("protocol", "1").attr("hash", "sandbox");
-                Ok(Iq::result(&iq.id).child(props))
-            }
+            (IqKind::Get, "abt", _) => Ok(self.properties(device.account, &iq.id)),
+            (IqKind::Get, "w:mex", Some("query")) => self.mex(device, iq, node, now).ok_or(BAD_REQUEST),
             (IqKind::Get, "blocklist", _) => Ok(Iq::result(&iq.id).child(Node::new("list"))),
             (IqKind::Get, "privacy", Some("privacy")) => {
                 Ok(Iq::result(&iq.id).child(self.privacy_of(device.account)))
@@ -65,7 +72,7 @@ impl World {
             }
             // Trusted-contact tokens: handed to the contact.
             (IqKind::Set, "privacy", Some("tokens")) => {
-                self.hand_on_tokens(device, node, now);
+                self.hand_on_tokens(device, node, now).ok_or(BAD_REQUEST)?;
                 empty
             }
             (IqKind::Set, "w:m", Some("media_conn")) => Ok(self.media_conn(device, &iq.id, now)),
@@ -74,10 +81,33 @@ impl World {
             }
             (IqKind::Set, "urn:xmpp:whatsapp:dirty", Some("clean")) => empty,
             (IqKind::Set, "md", Some("remove-companion-device")) => self.logout(device, iq, node),
-            (IqKind::Get, "w:profile:picture", _) => Err((404, "item-not-found")),
+            (IqKind::Get, "w:profile:picture", _) => {
+                let whom = node.jid("target").and_then(|jid| self.resolve(&jid));
+                let picture = node.find("picture").unwrap_or(node);
+                let hidden = whom.is_some_and(|w| self.hidden(device.account, w.account, picture, now));
+                Err(if hidden { (401, "not-authorized") } else { (404, "item-not-found") })
+            }
             (_, "w:g2", _) => self.group_query(device, &iq.id, node, now)?.ok_or(UNKNOWN),
             _ => Err(UNKNOWN),
         }
+    }
+
+    /// A query for the own picture that shows a token (protocol 06, 3.4): no client sends that.
+    fn never_answered(&self, device: DeviceRef, iq: &Iq, node: &Node) -> bool {
+        let whom = node.jid("target").and_then(|jid| self.resolve(&jid));
+        iq.xmlns.as_deref() == Some("w:profile:picture")
+            && whom.is_some_and(|whom| whom.account == device.account)
+            && node.find("picture").is_some_and(|picture| picture.find("tctoken").is_some())
+    }
+
+    /// A fault refuses the query; never one without which there is no session.
+    fn limited(&mut self, device: DeviceRef, iq: &Iq) -> Option<(u16, &'static str)> {
+        if matches!(iq.xmlns.as_deref(), Some("w:p" | "urn:xmpp:ping" | "passive" | "md" | "encrypt") | None)
+        {
+            return None;
+        }
+        let code = u16::try_from(self.fault(Kind::Iq, device)?).ok()?;
+        Some((code, if code == 429 { "rate-overlimit" } else { "service-unavailable" }))
     }
 
     /// What follows an answer, so that the answer stands in front of it.
@@ -234,25 +264,5 @@ impl World {
             key_index_list: Some(account.key_index_list.clone()),
         });
         Some(UsyncAnswer { jid, pn, lid, devices, contact })
-    }
-
-    fn hand_on_tokens(&mut self, device: DeviceRef, node: &Node, now: Millis) {
-        let Some(tokens) = node.find("tokens") else { return };
-        let pn = self.account(device.account).jid(Namespace::Pn, 0);
-        let lid = self.account(device.account).jid(Namespace::Lid, 0);
-        for token in tokens.find_all("token") {
-            let Some(contact) = token.jid("jid").and_then(|jid| self.resolve(&jid)) else { continue };
-            let Some(t) = token.number::<u64>("t") else { continue };
-            // The sender names only the time; the token itself is the server's.
-            let secret = self.random_hex(16);
-            let handed = Node::new("token").attr("type", "trusted_contact").attr("t", t).bytes(secret);
-            for target in self.devices_of(contact.account) {
-                let id = self.server_id();
-                let stanza = crate::stanza::Notification::frame(&id, &pn, "privacy_token", now.secs())
-                    .attr("sender_lid", &lid)
-                    .child(Node::new("tokens").child(handed.clone()));
-                self.enqueue(target, stanza, now);
-            }
-        }
     }
 }

@@ -14,6 +14,7 @@ use super::{
     app_state::{Entry, Log},
     phone::{Kept, Noticed, Phone, Received},
     queue::Queue,
+    standing::Trust,
 };
 use crate::{
     clock::Millis,
@@ -70,6 +71,9 @@ struct SavedAccount {
     /// Since it can be changed.
     #[serde(default)]
     privacy: BTreeMap<String, String>,
+    /// Since there are tokens.
+    #[serde(default)]
+    trust: Trust,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -237,6 +241,7 @@ impl SavedAccount {
             phone: SavedPhone::of(&account.phone),
             app_state: account.app_state.iter().map(SavedLog::of).collect(),
             privacy: account.privacy.clone(),
+            trust: account.trust.clone(),
         }
     }
 
@@ -259,6 +264,7 @@ impl SavedAccount {
             phone: self.phone.restore(account_id)?,
             app_state: self.app_state.iter().map(SavedLog::restore).collect::<Result<_, _>>()?,
             privacy: self.privacy.clone(),
+            trust: self.trust.clone(),
         };
         account.replay_app_state().map_err(SnapshotError::Damaged)?;
         Ok(account)

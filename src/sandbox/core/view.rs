@@ -289,7 +289,7 @@ impl World {
     pub(crate) fn fault_views(&self) -> std::collections::BTreeMap<&'static str, FaultView> {
         let view = |fault: &super::faults::Fault| FaultView {
             ms: matches!(fault.kind, Kind::Delay | Kind::CdnDelay).then_some(fault.parameter),
-            error: (fault.kind == Kind::Reject).then_some(fault.parameter),
+            error: matches!(fault.kind, Kind::Reject | Kind::AppState | Kind::Iq).then_some(fault.parameter),
             status: (fault.kind == Kind::Cdn).then_some(fault.parameter),
             probability: fault.probability,
             times: fault.times,
