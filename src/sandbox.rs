@@ -36,8 +36,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
-    AppStateView, CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView, ParticipantView,
-    PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView,
+    AppStateView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView,
+    ParticipantView, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

@@ -6,8 +6,8 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    AskError, Batched, Blob, Error, Link, Question, Recipient, SendBatch, SendError, SendMessage, Sent,
-    StateChange, Status, Told,
+    AskError, Batched, Blob, CodeState, Error, Link, Question, Recipient, SendBatch, SendError, SendMessage,
+    Sent, StateChange, Status, Told,
     app_state::Waiting,
     evidence::{Evidence, Seen},
     link::{Conn, Outage, Phase, Retry, STOPPED},
@@ -37,6 +37,8 @@ pub struct Settings {
     pub server_root: [u8; 32],
     /// Base of links to this instance, without a slash at the end.
     pub public_url: String,
+    /// Digits: whenever the instance is to be linked, a code is asked for, for this number's phone.
+    pub pair_phone: Option<String>,
 }
 
 /// Names a waiting caller.
@@ -47,6 +49,8 @@ pub type Ticket = u64;
 pub enum Command {
     /// Link or connect; fine in every state.
     Connect,
+    /// The same, and where there is something to link, by a code typed on the phone of this number (digits).
+    PairByCode(String),
     /// Close; `logout` also unlinks and wipes.
     Disconnect {
         /// Unlink.
@@ -226,6 +230,8 @@ pub struct Account {
     pub(super) retry: Retry,
     /// Batches of codes nobody scanned, in a row.
     pub(super) idle_batches: u8,
+    /// The number whose phone is asked for a code.
+    pub(super) wanted: Option<String>,
     /// Since when the link is down.
     pub(super) outage: Option<Outage>,
     /// When the next scheduled send is due.
@@ -254,6 +260,10 @@ pub struct Account {
     pub(super) ask_again_at: Option<Millis>,
     /// When the next send that was refused is written again.
     pub(super) put_off_until: Option<Millis>,
+    /// The offline queue did not come on an earlier connection: another reconnect would not bring it either.
+    pub(super) stalled: bool,
+    /// The time of the last turn.
+    pub(super) latest: Millis,
 }
 
 impl Account {
@@ -280,8 +290,10 @@ impl Account {
             name: device.paired.as_ref().and_then(|p| p.push_name.clone()),
             platform: device.paired.as_ref().and_then(|p| p.platform.clone()),
             qr: None,
+            code: CodeState::None,
         };
         Ok(Self {
+            wanted: settings.pair_phone.clone(),
             available: settings.available,
             settings,
             device,
@@ -303,6 +315,8 @@ impl Account {
             retrying: true,
             ask_again_at: None,
             put_off_until: turn.tx.standing().release_due(turn.now)?,
+            stalled: false,
+            latest: turn.now,
         })
     }
 
@@ -318,6 +332,7 @@ impl Account {
         if matches!(input, Input::Opened | Input::Node(_) | Input::Closed(_)) && turn.closes() {
             return Ok(());
         }
+        self.watch_clock(turn)?;
         match input {
             Input::Started => self.start(turn),
             Input::Opened => self.opened(turn),
@@ -328,6 +343,11 @@ impl Account {
             Input::Command(ticket, Command::Change(change)) => self.change_state(ticket, &change, turn),
             Input::Command(ticket, Command::Connect) => {
                 self.connect(turn)?;
+                turn.effects.push(Effect::Answer(ticket, Answer::Done));
+                Ok(())
+            }
+            Input::Command(ticket, Command::PairByCode(number)) => {
+                self.pair_by_code(number, turn)?;
                 turn.effects.push(Effect::Answer(ticket, Answer::Done));
                 Ok(())
             }

@@ -58,7 +58,7 @@ impl TokenNotice {
 
 /// Client → server: this person may reach the account from `t` (Unix seconds) on. The server makes the token.
 pub fn issue_tokens(id: &str, to: &Jid, t: u64) -> Node {
-    let token = Node::new("token").attr("jid", &to.bare()).attr("t", t).attr("type", TRUSTED);
+    let token = Node::new("token").attr("jid", to.bare()).attr("t", t).attr("type", TRUSTED);
     Iq::query(id, IqKind::Set, "privacy").child(Node::new("tokens").child(token))
 }
 

@@ -19,6 +19,7 @@ mod more;
 mod numbers;
 mod routing;
 mod schedule;
+mod scopes;
 mod sending;
 mod statuses;
 mod webhooks;
