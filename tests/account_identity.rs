@@ -62,15 +62,18 @@ fn fill(pair: &Pair, with: Jid, id: &'static str, secs: u64) -> i64 {
     })
 }
 
+/// Its name, and what makes it tell.
+type Source = (&'static str, fn(&mut Pair));
+
 /// What each source looks like on its way in; every one of them names both.
-fn sources() -> Vec<(&'static str, fn(&mut Pair))> {
+fn sources() -> Vec<Source> {
     fn notice(pair: &mut Pair, node: Node) {
         pair.input(Input::Node(node));
         pair.drive();
     }
     vec![
         ("devices notification", |pair| {
-            let frame = Notification::frame("1", &pn(), "devices", 5).attr("lid", &lid());
+            let frame = Notification::frame("1", &pn(), "devices", 5).attr("lid", lid());
             notice(pair, frame.child(Node::new("update").attr("hash", "x")));
         }),
         ("privacy token", |pair| {
@@ -80,37 +83,34 @@ fn sources() -> Vec<(&'static str, fn(&mut Pair))> {
         }),
         ("receipt of a group", |pair| {
             let group: Jid = "120363000000000001@g.us".parse().unwrap();
-            let receipt = Node::new("receipt").attr("id", "X1").attr("from", &group).attr("t", 5_u64);
-            notice(pair, receipt.attr("participant", &lid().with_device(2)).attr("participant_pn", &pn()));
+            let receipt = Node::new("receipt").attr("id", "X1").attr("from", group).attr("t", 5_u64);
+            notice(pair, receipt.attr("participant", lid().with_device(2)).attr("participant_pn", pn()));
         }),
         ("message by number, both names beside", |pair| {
             let message = Node::new("message")
                 .attr("id", "X1")
-                .attr("from", &pn())
+                .attr("from", pn())
                 .attr("t", 5_u64)
                 .attr("type", "text");
-            notice(pair, message.attr("sender_pn", &pn()).attr("sender_lid", &lid()));
+            notice(pair, message.attr("sender_pn", pn()).attr("sender_lid", lid()));
         }),
         ("message by LID, both names beside", |pair| {
             let message = Node::new("message")
                 .attr("id", "X1")
-                .attr("from", &lid())
+                .attr("from", lid())
                 .attr("t", 5_u64)
                 .attr("type", "text");
-            notice(pair, message.attr("sender_lid", &lid()).attr("sender_pn", &pn()));
+            notice(pair, message.attr("sender_lid", lid()).attr("sender_pn", pn()));
         }),
         ("own copy", |pair| {
             let own = Jid::pn(OWN);
-            let copy = Node::new("message")
-                .attr("id", "X1")
-                .attr("from", &own)
-                .attr("t", 5_u64)
-                .attr("type", "text");
-            notice(pair, copy.attr("recipient", &lid()).attr("peer_recipient_pn", &pn()));
+            let copy =
+                Node::new("message").attr("id", "X1").attr("from", own).attr("t", 5_u64).attr("type", "text");
+            notice(pair, copy.attr("recipient", lid()).attr("peer_recipient_pn", pn()));
         }),
         ("call", |pair| {
-            let call = Node::new("call").attr("id", "X1").attr("from", &lid()).attr("t", 5_u64);
-            notice(pair, call.attr("sender_pn", &pn()));
+            let call = Node::new("call").attr("id", "X1").attr("from", lid()).attr("t", 5_u64);
+            notice(pair, call.attr("sender_pn", pn()));
         }),
         ("contact in app state", |pair| {
             // contactAction = 3 { 1: fullName, 3: lidJid }
@@ -153,13 +153,13 @@ fn sources() -> Vec<(&'static str, fn(&mut Pair))> {
         ("group notification", |pair| {
             let group: Jid = "120363000000000001@g.us".parse().unwrap();
             let frame = Notification::frame("1", &group, "w:gp2", 5);
-            let subject = Node::new("subject").attr("subject", "x").attr("s_t", 5_u64).attr("s_o", &lid());
-            notice(pair, frame.attr("participant", &lid()).attr("participant_pn", &pn()).child(subject));
+            let subject = Node::new("subject").attr("subject", "x").attr("s_t", 5_u64).attr("s_o", lid());
+            notice(pair, frame.attr("participant", lid()).attr("participant_pn", pn()).child(subject));
         }),
         ("members in a group notification", |pair| {
             let group: Jid = "120363000000000001@g.us".parse().unwrap();
-            let member = Node::new("participant").attr("jid", &lid()).attr("phone_number", &pn());
-            let frame = Notification::frame("1", &group, "w:gp2", 5).attr("participant", &Jid::lid("5"));
+            let member = Node::new("participant").attr("jid", lid()).attr("phone_number", pn());
+            let frame = Notification::frame("1", &group, "w:gp2", 5).attr("participant", Jid::lid("5"));
             notice(pair, frame.child(Node::new("add").child(member)));
         }),
     ]
