@@ -407,7 +407,9 @@ fn killed_at_any_moment_or_with_a_full_disk_everybody_reads_everything_once() {
 fn who_manages_a_group_takes_back_what_others_wrote_and_nobody_else_does() {
     for by_lid in [true, false] {
         let mut pair = linked(131);
-        let group = group(&mut pair, by_lid);
+        let made = pair.lab.create_group(ALICE, "Team", &[OWN, BEA], by_lid, pair.now).unwrap();
+        let group: Jid = made.jid.parse().unwrap();
+        pair.drive();
         let theirs = phone_says(&mut pair, ALICE, &group, "too much");
         // The account is a member only.
         let refused = says_body(&mut pair, send(&group, Body::Revoke { id: theirs.clone() }));
