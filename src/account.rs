@@ -3,6 +3,7 @@
 
 mod app_state;
 mod ask;
+mod calls;
 mod changes;
 mod code;
 mod content;
@@ -19,6 +20,8 @@ mod pairing;
 mod payload;
 mod peer;
 mod prekeys;
+mod presence;
+mod profile;
 mod props;
 mod receipts;
 mod receive;
@@ -28,20 +31,26 @@ mod sender_keys;
 mod standing;
 mod timer;
 mod tokens;
+mod trace;
 mod view;
 
 pub use crate::{
-    stanza::{ChatState, GroupSetting, MemberChange},
+    stanza::{
+        ChatState, GroupSetting, MemberChange, StatusAudience,
+        business::{BusinessProfile, Catalogue, Hours, Product},
+    },
     store::groups::{Group, Role},
 };
-pub use app_state::{Blob, StateChange};
+pub use app_state::{Blob, LabelChange, StateChange};
 pub use ask::{Ask, AskError, Question, Told};
+pub use calls::{CallCommand, RejectCalls};
 pub use code::CodeState;
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use evidence::{Ended, Evidence, Offline};
 pub use groups::{GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use media::Attachment;
+pub use profile::{BusinessView, OWN_ABOUT, PictureView, PrivacyView, ProfileAnswer, ProfileCommand};
 pub use standing::standing_view;
 pub use view::Viewer;
 

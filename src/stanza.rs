@@ -3,6 +3,9 @@
 
 mod ack;
 mod app_state;
+mod blocklist;
+pub mod business;
+mod call;
 mod groups;
 mod iq;
 mod link_code;
@@ -12,7 +15,9 @@ mod mex;
 mod notification;
 mod pairing;
 mod prekeys;
+pub mod presence;
 mod privacy;
+mod profile;
 mod props;
 mod receipt;
 mod session;
@@ -21,6 +26,8 @@ mod usync;
 
 pub use ack::{Ack, Nack};
 pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
+pub use blocklist::{BlockNotice, BlockQuery, Blocklist};
+pub use call::{Call, CallAction, CallOffer};
 pub use groups::{
     Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
     MemberChange, MemberResult, Rank, group_answer, joined, participant_hash, read_groups, read_invite,
@@ -37,7 +44,11 @@ pub use prekeys::{
     BundleAnswer, BundleQuery, Digest, FetchedBundle, Upload, bundle_from_node, count_answer, count_query,
     digest_query, read_count_answer, read_signed, rotate,
 };
-pub use privacy::{privacy, privacy_query, read_privacy};
+pub use privacy::{privacy, privacy_change, privacy_query, read_privacy};
+pub use profile::{
+    Picture, PictureAnswer, PictureNotice, PictureSize, ProfileQuery, StatusAudience, about_notice,
+    picture_set, read_about_notice, read_picture_set,
+};
 pub use props::{props_answer, props_query, read_props};
 pub use receipt::{Receipt, ReceiptKind, Retry, RetryKeys};
 pub use session::{
@@ -46,7 +57,8 @@ pub use session::{
 };
 pub use tokens::{ContactToken, TokenNotice, cstoken, issue_tokens, read_issued, tctoken};
 pub use usync::{
-    ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits,
+    About, ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncProfile, UsyncQuery, UsyncUser,
+    contact_digits,
 };
 
 use crate::wire::{Jid, Node};

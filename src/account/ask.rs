@@ -5,10 +5,11 @@
 //! two functions that say what is [`Next`]: after the question, and after the server's answer.
 
 use super::{
-    Answer, Error, Status, Ticket,
+    Answer, CallCommand, Error, Status, Ticket,
     dispatch::{Account, Effect, Turn},
     groups::{GroupAnswer, GroupCommand, GroupWork},
     link::Query,
+    profile::{ProfileAnswer, ProfileCommand, ProfileWork},
 };
 use crate::wire::Node;
 
@@ -17,6 +18,10 @@ use crate::wire::Node;
 pub enum Question {
     /// Something with groups.
     Group(GroupCommand),
+    /// Something with a call.
+    Call(CallCommand),
+    /// Something with profiles, privacy, presence or businesses.
+    Profile(ProfileCommand),
 }
 
 /// What came of a [`Question`], by area.
@@ -24,6 +29,10 @@ pub enum Question {
 pub enum Told {
     /// To [`Question::Group`].
     Group(GroupAnswer),
+    /// To [`Question::Call`]: done.
+    Call(()),
+    /// To [`Question::Profile`].
+    Profile(ProfileAnswer),
 }
 
 /// Why a [`Question`] has no answer.
@@ -51,25 +60,37 @@ pub trait Ask: Into<Question> + Send {
     fn told(told: Told) -> Option<Self::Told>;
 }
 
-impl From<GroupCommand> for Question {
-    fn from(command: GroupCommand) -> Self {
-        Self::Group(command)
-    }
+/// An area's command is one of the questions, and its answer one of the answers.
+macro_rules! area {
+    ($area:ident: $command:ty => $told:ty) => {
+        impl From<$command> for Question {
+            fn from(command: $command) -> Self {
+                Self::$area(command)
+            }
+        }
+
+        impl Ask for $command {
+            type Told = $told;
+
+            fn told(told: Told) -> Option<$told> {
+                match told {
+                    Told::$area(answer) => Some(answer),
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl Ask for GroupCommand {
-    type Told = GroupAnswer;
-
-    fn told(told: Told) -> Option<GroupAnswer> {
-        let Told::Group(answer) = told;
-        Some(answer)
-    }
-}
+area!(Group: GroupCommand => GroupAnswer);
+area!(Call: CallCommand => ());
+area!(Profile: ProfileCommand => ProfileAnswer);
 
 /// What the answer to a query is for, by area.
 #[derive(Debug)]
 pub(super) enum Step {
     Group(Box<GroupWork>),
+    Profile(Box<ProfileWork>),
 }
 
 /// A query that a caller waits for.
@@ -106,6 +127,8 @@ impl Account {
         let outcome = if self.can_send() {
             match question {
                 Question::Group(command) => self.group_asked(command, turn)?,
+                Question::Call(command) => self.call_asked(&command, turn)?,
+                Question::Profile(command) => self.profile_asked(command, turn)?,
             }
         } else {
             Err(AskError::NotConnected(self.link.status))
@@ -122,6 +145,7 @@ impl Account {
     ) -> Result<(), Error> {
         let outcome = match asked.step {
             Step::Group(work) => self.group_told(*work, node, turn)?,
+            Step::Profile(work) => self.profile_told(*work, node, turn)?,
         };
         self.go_on(asked.ticket, outcome, turn);
         Ok(())

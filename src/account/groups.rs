@@ -101,6 +101,7 @@ impl Account {
             (None, Some(info)) => {
                 self.keep_group(&info, turn)?;
                 if let Some(conn) = &mut self.conn {
+                    conn.was_answered();
                     conn.asked_groups.remove(group);
                 }
             }
@@ -114,11 +115,11 @@ impl Account {
             }
             (code, _) => {
                 tracing::warn!(code, "a group could not be had");
-                if let Some(conn) = &mut self.conn {
-                    conn.ask_again(turn.now);
+                let Some(conn) = &mut self.conn else { return Ok(()) };
+                if conn.ask_again(code, turn.now) {
+                    return Ok(());
                 }
-                let parked = self.conn.as_mut().and_then(|conn| conn.group_lookups.remove(group));
-                for (ticket, _) in parked.unwrap_or_default() {
+                for (ticket, _) in conn.group_lookups.remove(group).unwrap_or_default() {
                     turn.effects.push(Effect::Answer(ticket, Answer::Send(Err(SendError::Internal))));
                 }
                 return Ok(());

@@ -37,6 +37,10 @@ use crate::{
 
 /// Written and not acknowledged at a time. Bounds what a silent server leaves hanging.
 const WINDOW: usize = 256;
+/// People whose devices are asked for in one query, and devices whose bundles are. The published clients ask for a whole
+/// group at once; larger ones than today's (1,024 people with five devices each) are split.
+const PEOPLE_A_QUERY: usize = 1_024;
+const BUNDLES_A_QUERY: usize = 1_000;
 /// Rows looked at in one go.
 const SCAN: u32 = 256;
 
@@ -231,6 +235,10 @@ impl Account {
             return Ok(false);
         };
         turn.tx.queue().set_stanza(row.seq, &bytes)?;
+        if let Some(message) = row.message {
+            let named = stanza.participants.iter().filter(|(_, enc)| enc.is_some()).count();
+            turn.tx.trace().left(message, named, turn.now)?;
+        }
         if let Some(conn) = &mut self.conn {
             conn.in_flight.push_back((row.wa_id.clone(), turn.now));
         }
@@ -446,15 +454,15 @@ impl Account {
         let Some(conn) = &mut self.conn else { return };
         let people: Vec<Jid> =
             missing.devices.into_iter().filter(|jid| conn.asked_devices.insert(jid.clone())).collect();
-        if !people.is_empty() {
-            let query = conn.query(Query::Devices(people.clone()), turn.now);
-            turn.send(&UsyncQuery::devices(query.clone(), people).build(&query));
+        for people in people.chunks(PEOPLE_A_QUERY) {
+            let query = conn.query(Query::Devices(people.to_vec()), turn.now);
+            turn.send(&UsyncQuery::devices(query.clone(), people.to_vec()).build(&query));
         }
         let devices: Vec<Jid> =
             missing.bundles.into_iter().filter(|jid| conn.asked_bundles.insert(jid.clone())).collect();
-        if !devices.is_empty() {
-            let query = conn.query(Query::Bundles(devices.clone()), turn.now);
-            turn.send(&BundleQuery { devices, reason: None }.build(&query));
+        for devices in devices.chunks(BUNDLES_A_QUERY) {
+            let query = conn.query(Query::Bundles(devices.to_vec()), turn.now);
+            turn.send(&BundleQuery { devices: devices.to_vec(), reason: None }.build(&query));
         }
     }
 

@@ -11,8 +11,8 @@ use tokio::{
 
 use super::{
     core::{
-        AppStateView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace, OperateError,
-        Operation, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView, World,
+        AppStateView, CallView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace,
+        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView, World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
@@ -48,6 +48,7 @@ impl From<OperateError> for AdminError {
             | OperateError::NoSuchMessage
             | OperateError::NoSuchRecipient
             | OperateError::NoSuchGroup
+            | OperateError::NoSuchCall
             | OperateError::NoSocket => 404,
             OperateError::Expired | OperateError::Conflict(_) => 409,
         };
@@ -77,6 +78,10 @@ pub struct Admin {
 type Reply<T> = Result<T, AdminError>;
 
 impl Admin {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(super) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
@@ -92,6 +97,32 @@ impl Admin {
             let phone = world.create_phone(number, name, platform, now)?;
             Ok(world.phone_view(phone))
         })
+    }
+
+    /// So many phones, each with so many companions that the sandbox plays itself.
+    pub fn create_phones(&self, count: usize, devices: u16) -> Reply<Vec<PhoneView>> {
+        self.shared.input(|world, now| {
+            let made = world.create_phones(count, devices, now)?;
+            Ok(made.into_iter().map(|phone| world.phone_view(phone)).collect())
+        })
+    }
+
+    /// Links companions to a phone that the sandbox plays itself.
+    pub fn play(&self, number: &str, devices: u16) -> Reply<PhoneView> {
+        self.shared.input(|world, now| {
+            let phone = world.phone(number)?;
+            world.play(phone, devices, now)?;
+            Ok(world.phone_view(phone))
+        })
+    }
+
+    /// Which devices that the sandbox plays have decrypted this message, waiting until they are so many.
+    pub async fn readers(&self, id: &str, count: usize, wait: Duration) -> Reply<Vec<String>> {
+        let look = |world: &World| {
+            let readers: Vec<String> = world.readers_of(id).iter().map(Jid::to_wire).collect();
+            Ok(readers)
+        };
+        self.until(wait, look, |readers| readers.len() >= count).await
     }
 
     /// All phones.
@@ -222,12 +253,21 @@ impl Admin {
     }
 
     async fn until_some<T>(&self, wait: Duration, look: impl Fn(&World) -> Reply<Vec<T>>) -> Reply<Vec<T>> {
+        self.until(wait, look, |found| !found.is_empty()).await
+    }
+
+    async fn until<T>(
+        &self,
+        wait: Duration,
+        look: impl Fn(&World) -> Reply<Vec<T>>,
+        enough: impl Fn(&[T]) -> bool,
+    ) -> Reply<Vec<T>> {
         let mut changes = self.shared.watch();
         let deadline = Instant::now() + wait.min(MAX_WAIT);
         loop {
             changes.mark_unchanged();
             let found = self.shared.read(&look)?;
-            if !found.is_empty() || self.shared.stop.is_cancelled() {
+            if enough(&found) || self.shared.stop.is_cancelled() {
                 return Ok(found);
             }
             tokio::select! {
@@ -264,6 +304,21 @@ impl Admin {
             world.show_presence(world.phone(number)?, available, now);
             Ok(())
         })
+    }
+
+    /// This phone calls somebody; the call's id.
+    pub fn call(&self, number: &str, to: &str, video: bool) -> Reply<String> {
+        self.shared.input(|world, now| Ok(world.start_call(world.phone(number)?, to, video, now)?))
+    }
+
+    /// This phone answers a call, or hangs up; what rings is rejected by that.
+    pub fn decide_call(&self, number: &str, id: &str, answer: bool) -> Reply<()> {
+        self.shared.input(|world, now| Ok(world.decide_call(world.phone(number)?, id, answer, now)?))
+    }
+
+    /// Calls of this phone, oldest first.
+    pub fn calls(&self, number: &str) -> Reply<Vec<CallView>> {
+        self.shared.read(|world| Ok(world.call_views(world.phone(number)?)))
     }
 
     /// Switches the phone on or off; switched off, what it is sent waits.

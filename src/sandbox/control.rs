@@ -7,7 +7,7 @@ use axum::{
     extract::{DefaultBodyLimit, Path, Query, State, WebSocketUpgrade, rejection::JsonRejection},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, get, post, put},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,6 +17,7 @@ use super::{
     admin::{Admin, AdminError, DeviceCommand},
     app_state, cdn,
     listener::ChatAllowed,
+    profile,
     sending::{self, What},
     shared::Shared,
     socket, standing,
@@ -66,12 +67,25 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/typing", post(typing))
         .route("/admin/phones/{number}/presence", post(presence))
         .route("/admin/phones/{number}/online", post(online))
+        .route("/admin/phones/{number}/call", post(call))
+        .route("/admin/phones/{number}/answer", post(answer))
+        .route("/admin/phones/{number}/hangup", post(hang_up))
+        .route("/admin/phones/{number}/calls", get(calls))
         .route("/admin/phones/{number}/privacy", post(privacy))
         .route("/admin/phones/{number}/standing", post(standing::change))
         .route("/admin/phones/{number}/properties", post(standing::properties))
+        .route("/admin/phones/{number}/profile", get(profile::show))
+        .route("/admin/phones/{number}/picture", put(profile::set_picture).delete(profile::remove_picture))
+        .route("/admin/phones/{number}/about", put(profile::set_about))
+        .route("/admin/phones/{number}/block", post(profile::block))
+        .route(
+            "/admin/phones/{number}/business",
+            put(profile::make_business).delete(profile::unmake_business),
+        )
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))
+        .route("/admin/messages/{id}/readers", get(readers))
         .route("/admin/groups", post(create_group))
         .route("/admin/groups/{jid}", get(group))
         .route("/admin/groups/{jid}/participants", post(change_members))
@@ -186,7 +200,18 @@ async fn phone(State(app): State<App>, Path(number): Path<String>) -> Reply<Resp
 }
 
 async fn create_phone(State(app): State<App>, body: Body) -> Reply<(StatusCode, Json<Value>)> {
+    let devices = if body.0.contains_key("devices") { body.number("devices")? } else { 0 };
+    let devices = u16::try_from(devices).map_err(|_| bad("devices: 0 to 4 companions"))?;
+    if body.0.contains_key("count") {
+        let count = usize::try_from(body.number("count")?).map_err(|_| bad("count: 1 to 2000"))?;
+        let made = app.admin.create_phones(count, devices)?;
+        let short = made.iter().map(|one| json!({"number": one.number, "lid": one.lid, "name": one.name}));
+        return Ok((StatusCode::CREATED, Json(json!({"phones": short.collect::<Vec<_>>()}))));
+    }
     let phone = app.admin.create_phone(body.text("number")?, body.text("name")?, body.text("platform")?)?;
+    if devices > 0 {
+        app.admin.play(&phone.number, devices)?;
+    }
     Ok((StatusCode::CREATED, Json(json!({"number": phone.number, "lid": phone.lid, "name": phone.name}))))
 }
 
@@ -246,6 +271,24 @@ async fn messages(
     Ok(Json(json!({"messages": messages})))
 }
 
+#[derive(Deserialize)]
+struct Readers {
+    count: Option<usize>,
+    /// Seconds.
+    wait: Option<f64>,
+}
+
+/// Who of the sandbox's own devices has decrypted a message.
+async fn readers(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(wanted): Query<Readers>,
+) -> Reply<Json<Value>> {
+    let wait = Listing { from: None, after: None, wait: wanted.wait }.wait()?;
+    let readers = app.admin.readers(&id, wanted.count.unwrap_or(1), wait).await?;
+    Ok(Json(json!({"readers": readers})))
+}
+
 async fn receipts(
     State(app): State<App>,
     Path(number): Path<String>,
@@ -279,6 +322,28 @@ async fn presence(State(app): State<App>, Path(number): Path<String>, body: Body
 
 async fn online(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
     app.admin.online(&number, body.flag("online")?).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn call(
+    State(app): State<App>,
+    Path(number): Path<String>,
+    body: Body,
+) -> Reply<(StatusCode, Json<Value>)> {
+    let video = if body.0.contains_key("video") { body.flag("video")? } else { false };
+    let id = app.admin.call(&number, &body.required("to")?, video)?;
+    Ok((StatusCode::CREATED, Json(json!({"id": id}))))
+}
+
+async fn answer(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    app.admin.decide_call(&number, &body.required("id")?, true).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn hang_up(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    app.admin.decide_call(&number, &body.required("id")?, false).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn calls(State(app): State<App>, Path(number): Path<String>) -> Reply<Json<Value>> {
+    Ok(Json(json!({"calls": app.admin.calls(&number)?})))
 }
 
 async fn privacy(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {

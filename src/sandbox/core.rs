@@ -7,6 +7,7 @@
 
 mod account;
 mod app_state;
+mod calls;
 mod changes;
 mod compose;
 mod faults;
@@ -23,7 +24,9 @@ mod peer;
 mod phone;
 mod phone_groups;
 mod phone_life;
+mod played;
 mod privacy;
+mod profile;
 mod queue;
 mod receipts;
 mod reuse;
@@ -36,13 +39,14 @@ mod view;
 mod vote;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 pub(crate) use account::{Account, AccountId, DeviceRef, Namespace};
+pub use calls::CallView;
 pub use changes::{AppStateView, PhoneChange};
 pub(crate) use compose::Uploaded;
 pub use compose::{FileKind, Sending};
@@ -51,6 +55,7 @@ pub use groups::{GroupView, ParticipantView};
 pub use link_code::CodeOutcome;
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
 pub(crate) use operate::{OperateError, Operation};
+pub use profile::{BusinessSpec, ProductSpec, ProfileView};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
 pub use standing::StandingChange;
 pub use view::{CompanionView, FaultView, LogLine, MessageView, PhoneView, ReceiptView, StatsView};
@@ -104,6 +109,8 @@ enum Timer {
     Close(ConnId),
     Restart(ConnId),
     Emit(ConnId, Node),
+    /// Nobody has answered this call.
+    Call(String),
     /// Nobody asked for more of the offline queue.
     Drain {
         device: DeviceRef,
@@ -141,12 +148,16 @@ pub(crate) struct World {
     by_lid: BTreeMap<String, AccountId>,
     /// By the user part of their addresses.
     groups: BTreeMap<String, groups::Group>,
+    /// What everybody shows of themselves.
+    profiles: profile::Profiles,
     /// What happened to groups and has not been told yet.
     news: Vec<groups::News>,
     conns: BTreeMap<ConnId, Conn>,
     next_conn: u64,
     /// Refs of closed connections, newest last, so that a stale code is told from a foreign one.
     dead_refs: VecDeque<String>,
+    /// Played companions that something came for.
+    roused: BTreeSet<DeviceRef>,
     timers: BTreeMap<(Millis, u64), Timer>,
     next_timer: u64,
     /// What phones have sent and the server has not looked at yet.
@@ -164,6 +175,10 @@ pub(crate) struct World {
     /// What came of the last code typed on each phone.
     code_outcomes: BTreeMap<AccountId, (u64, CodeOutcome)>,
     next_attempt: u64,
+    /// By the id of the caller.
+    calls: BTreeMap<String, calls::Live>,
+    /// What each phone lists.
+    call_lists: BTreeMap<AccountId, VecDeque<CallView>>,
 }
 
 impl World {
@@ -175,10 +190,12 @@ impl World {
             by_pn: BTreeMap::new(),
             by_lid: BTreeMap::new(),
             groups: BTreeMap::new(),
+            profiles: profile::Profiles::default(),
             news: Vec::new(),
             conns: BTreeMap::new(),
             next_conn: 1,
             dead_refs: VecDeque::new(),
+            roused: BTreeSet::new(),
             timers: BTreeMap::new(),
             next_timer: 0,
             outbox: VecDeque::new(),
@@ -191,6 +208,8 @@ impl World {
             media_auths: BTreeMap::new(),
             code_outcomes: BTreeMap::new(),
             next_attempt: 1,
+            calls: BTreeMap::new(),
+            call_lists: BTreeMap::new(),
         }
     }
 
@@ -245,7 +264,8 @@ impl World {
 
     /// When [`World::tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        self.timers.first_key_value().map(|((at, _), _)| *at)
+        let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
+        if self.roused.is_empty() { timer } else { Some(Millis(0)) }
     }
 
     /// Does what is due.
@@ -260,11 +280,13 @@ impl World {
                     self.emit(conn, StreamError::Restart.build(), now);
                     self.close_soon(conn, now);
                 }
+                Timer::Call(id) => self.call_timed_out(&id, now),
                 Timer::Emit(conn, node) => self.push_out(conn, node, now),
                 Timer::Drain { device, conn, turn } => self.drain_unasked(device, conn, turn, now),
                 Timer::Bootstrap { device, step } => self.bootstrap_timed_out(device, step, now),
             }
         }
+        self.roused_read(now);
         self.settle(now);
     }
 
@@ -283,6 +305,7 @@ impl World {
             "presence" => self.presence(device, node, now),
             "chatstate" => self.chatstate(device, node, now),
             "ib" => self.bulletin(device, node, now),
+            "call" => self.call(device, node, now),
             _ => self.journal.refuse("unknown tag"),
         }
     }

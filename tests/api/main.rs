@@ -4,6 +4,7 @@
 
 mod account;
 mod authentication;
+mod calls;
 mod chats;
 mod door;
 mod events;
@@ -22,5 +23,6 @@ mod routing;
 mod schedule;
 mod scopes;
 mod sending;
+mod standing;
 mod statuses;
 mod webhooks;

@@ -13,6 +13,7 @@ use crate::{
         app_state::{Syncing, Upload},
         ask::Asked,
         code::Linking,
+        presence::Typing,
         send::PendingResend,
     },
     clock::Millis,
@@ -27,7 +28,7 @@ pub(super) const OPENING: Duration = Duration::from_secs(40);
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 /// A sent message must be acknowledged within this time, or the way out is broken.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(20);
-/// A ping must be answered within this time, whatever else comes (WhatsApp Web's figure).
+/// A ping, and the request to leave passive mode, must be answered within this time, whatever else comes (WhatsApp Web's figure).
 pub(super) const PING_WAIT: Duration = Duration::from_secs(20);
 /// Stanzas were promised, and for this long not one has come, though they were asked for all the while.
 pub(super) const DRAIN_STALLED: Duration = Duration::from_secs(30);
@@ -39,6 +40,12 @@ pub(super) const DRAIN_NUDGE: Duration = Duration::from_secs(2);
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// A refused query is asked again after this pause.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// What the server says to who asks too often (protocol 05, 1.1).
+const RATE_OVERLIMIT: u16 = 429;
+/// While it does, each pause is twice the one before, up to five minutes and a bit.
+const MAX_DOUBLINGS: u32 = 5;
+/// So many such refusals in a row are waited out with a caller on the line, half a minute in all.
+const PATIENT: u32 = 2;
 /// Longest pause between two attempts.
 const BACKOFF_MAX: u64 = 60;
 /// After asking to be unlinked, the server's answer is waited for this long.
@@ -88,6 +95,8 @@ pub(in crate::account) enum Query {
     ReachoutLock,
     /// How many?
     NewChatCap,
+    /// Whom has the account blocked?
+    Blocklist,
     /// Asked by a caller.
     Asked(Asked),
     MediaHosts,
@@ -112,6 +121,8 @@ pub(in crate::account) struct Conn {
     pub(super) next_ping: Millis,
     /// The oldest ping that was not answered.
     pub(super) pinged: Option<Millis>,
+    /// When the server was asked to leave passive mode, until it has.
+    pub(super) activating: Option<Millis>,
     pub(super) prefix: String,
     pub(super) next_id: u32,
     pub(in crate::account) queries: HashMap<String, (Query, Millis)>,
@@ -140,6 +151,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) asked_numbers: HashSet<String>,
     /// When what was refused is asked for again.
     pub(super) ask_again_at: Option<Millis>,
+    /// Refusals in a row because too much was asked.
+    pub(super) overlimits: u32,
     /// Devices that have no keys to offer.
     pub(in crate::account) barren: HashSet<Jid>,
     /// Sends that wait for their number's look-up.
@@ -160,6 +173,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) resends: Vec<PendingResend>,
     /// Chat states that end by themselves, and when.
     pub(in crate::account) shown: Vec<(Jid, Millis)>,
+    /// Who writes or records.
+    pub(in crate::account) typing: Vec<Typing>,
     // Media.
     /// Where media go, and since when that is known.
     pub(in crate::account) media: Option<(MediaConn, Millis)>,
@@ -180,6 +195,7 @@ impl Conn {
             first_out: None,
             next_ping: now + OPENING,
             pinged: None,
+            activating: None,
             prefix: format!("{}.{}", rng.random::<u16>(), rng.random::<u16>()),
             next_id: 0,
             queries: HashMap::new(),
@@ -198,6 +214,7 @@ impl Conn {
             asked_bundles: HashSet::new(),
             asked_numbers: HashSet::new(),
             ask_again_at: None,
+            overlimits: 0,
             barren: HashSet::new(),
             lookups: HashMap::new(),
             asked_groups: HashSet::new(),
@@ -208,6 +225,7 @@ impl Conn {
             readdressed: HashSet::new(),
             resends: Vec::new(),
             shown: Vec::new(),
+            typing: Vec::new(),
             media: None,
             media_waiting: Vec::new(),
             reuploads: HashMap::new(),
@@ -240,9 +258,27 @@ impl Conn {
         id
     }
 
-    /// A query was refused: whoever waits for its answer gets another chance after a pause.
-    pub(in crate::account) fn ask_again(&mut self, now: Millis) {
-        self.ask_again_at.get_or_insert(now + ASK_AGAIN);
+    /// An id for a stanza that nothing answers.
+    pub(in crate::account) fn plain_id(&mut self) -> String {
+        self.next_id += 1;
+        format!("{}-{}", self.prefix, self.next_id)
+    }
+
+    /// A query was refused: whoever waits for its answer gets another chance after a pause, which grows while the server
+    /// says that it is asked too often. `true`: that is why, and callers may wait for the next answer.
+    pub(in crate::account) fn ask_again(&mut self, code: Option<u16>, now: Millis) -> bool {
+        let overlimit = code == Some(RATE_OVERLIMIT);
+        if self.ask_again_at.is_none() {
+            let factor = if overlimit { 1 << self.overlimits.min(MAX_DOUBLINGS) } else { 1 };
+            self.ask_again_at = Some(now + ASK_AGAIN * factor);
+            self.overlimits = if overlimit { self.overlimits.saturating_add(1) } else { self.overlimits };
+        }
+        overlimit && self.overlimits <= PATIENT
+    }
+
+    /// The server answers queries (again).
+    pub(in crate::account) const fn was_answered(&mut self) {
+        self.overlimits = 0;
     }
 
     pub(super) fn deadline(&self) -> Millis {
@@ -260,13 +296,16 @@ impl Conn {
         if let Some(first) = self.first_out {
             at = at.min(first + SILENCE);
         }
-        if let Some(pinged) = self.pinged {
-            at = at.min(pinged + PING_WAIT);
+        for asked in [self.pinged, self.activating].into_iter().flatten() {
+            at = at.min(asked + PING_WAIT);
         }
         if let Some((_, sent)) = self.in_flight.front() {
             at = at.min(*sent + ACK_WAIT);
         }
         if let Some(ends) = self.shown.iter().map(|(_, ends)| *ends).min() {
+            at = at.min(ends);
+        }
+        if let Some(ends) = self.typing.iter().map(|one| one.ends).min() {
             at = at.min(ends);
         }
         if let Some(again) = self.ask_again_at {

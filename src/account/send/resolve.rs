@@ -1,6 +1,6 @@
 //! Who is meant, on which devices, with which keys: what a send needs to know before it can be encrypted.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
     account::{
@@ -36,6 +36,15 @@ impl Account {
         self.ask_number(&digits, turn);
     }
 
+    /// After a refusal and a pause: what callers still wait for is asked for once more.
+    pub(in crate::account) fn ask_for_parked(&mut self, turn: &mut Turn<'_>) {
+        let Some(conn) = &self.conn else { return };
+        let numbers: Vec<String> = conn.lookups.keys().cloned().collect();
+        let groups: Vec<Jid> = conn.group_lookups.keys().cloned().collect();
+        numbers.iter().for_each(|digits| self.ask_number(digits, turn));
+        groups.iter().for_each(|group| self.ask_group(group, turn));
+    }
+
     fn ask_number(&mut self, digits: &str, turn: &mut Turn<'_>) {
         let Some(conn) = &mut self.conn else { return };
         let asked = |(query, _): &(Query, _)| matches!(query, Query::Number(asked) if asked == digits);
@@ -53,21 +62,27 @@ impl Account {
         node: &Node,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let parked = self.conn.as_mut().and_then(|conn| conn.lookups.remove(digits)).unwrap_or_default();
         let answers = match (Iq::refusal(node), UsyncAnswer::parse_all(node)) {
             (None, Ok(answers)) => answers,
             (refusal, _) => {
-                tracing::warn!(code = refusal.map(|r| r.code), "a number could not be looked up");
-                if let Some(conn) = &mut self.conn {
-                    conn.asked_numbers.insert(digits.to_owned());
-                    conn.ask_again(turn.now);
+                let code = refusal.map(|r| r.code);
+                tracing::warn!(code, "a number could not be looked up");
+                let Some(conn) = &mut self.conn else { return Ok(()) };
+                conn.asked_numbers.insert(digits.to_owned());
+                if conn.ask_again(code, turn.now) {
+                    return Ok(());
                 }
-                for (ticket, _) in parked {
+                for (ticket, _) in conn.lookups.remove(digits).unwrap_or_default() {
                     turn.effects.push(Effect::Answer(ticket, Answer::Send(Err(SendError::Internal))));
                 }
                 return Ok(());
             }
         };
+        let mut parked = Vec::new();
+        if let Some(conn) = &mut self.conn {
+            conn.was_answered();
+            parked = conn.lookups.remove(digits).unwrap_or_default();
+        }
         let mut found: Option<Jid> = None;
         for wanted in [Some(digits.to_owned()), brazilian_variant(digits)].into_iter().flatten() {
             let registered = answers.iter().find(|answer| {
@@ -150,18 +165,24 @@ impl Account {
         let answers = match (Iq::refusal(node), UsyncAnswer::parse_all(node)) {
             (None, Ok(answers)) => answers,
             (refusal, _) => {
-                tracing::warn!(code = refusal.map(|r| r.code), "device lists could not be had");
+                let code = refusal.map(|r| r.code);
+                tracing::warn!(code, "device lists could not be had");
                 if let Some(conn) = &mut self.conn {
-                    conn.ask_again(turn.now);
+                    conn.ask_again(code, turn.now);
                 }
                 return Ok(());
             }
         };
+        if let Some(conn) = &mut self.conn {
+            conn.was_answered();
+        }
+        let answers: HashMap<&Jid, &UsyncAnswer> =
+            answers.iter().rev().map(|answer| (&answer.jid, answer)).collect();
         for person in people {
             if let Some(conn) = &mut self.conn {
                 conn.asked_devices.remove(person);
             }
-            let answer = answers.iter().find(|answer| answer.jid == *person);
+            let answer = answers.get(person).copied();
             let devices = answer.and_then(|answer| answer.devices.as_ref()).map(usable).unwrap_or_default();
             turn.tx.people().set_devices(person, &devices, turn.now)?;
             let other =
@@ -183,15 +204,21 @@ impl Account {
         let answer = match (Iq::refusal(node), BundleAnswer::parse(node)) {
             (None, Ok(answer)) => answer,
             (refusal, _) => {
-                tracing::warn!(code = refusal.map(|r| r.code), "prekey bundles could not be had");
+                let code = refusal.map(|r| r.code);
+                tracing::warn!(code, "prekey bundles could not be had");
                 if let Some(conn) = &mut self.conn {
-                    conn.ask_again(turn.now);
+                    conn.ask_again(code, turn.now);
                 }
                 return Ok(());
             }
         };
+        if let Some(conn) = &mut self.conn {
+            conn.was_answered();
+        }
+        let entries: HashMap<&Jid, &FetchedBundle> =
+            answer.0.iter().rev().map(|entry| (&entry.device, entry)).collect();
         for device in devices {
-            let entry = answer.0.iter().find(|entry| entry.device == *device);
+            let entry = entries.get(device).copied();
             let mut waiting = Vec::new();
             if let Some(conn) = &mut self.conn {
                 conn.asked_bundles.remove(device);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{ConnId, World, app_state, phone::Phone, queue::Queue, session::Phase, standing::Trust};
+use super::{ConnId, World, app_state, phone::Phone, played::Played, queue::Queue, session::Phase, standing::Trust};
 use crate::{
     clock::Millis,
     crypto::{
@@ -75,6 +75,8 @@ pub(crate) struct Account {
     /// With whom messages were exchanged: they are told of device changes.
     pub(crate) peers: BTreeSet<AccountId>,
     pub(crate) phone: Phone,
+    /// Companions that the sandbox plays itself.
+    pub(super) played: Played,
     /// As the server keeps it.
     pub(crate) app_state: app_state::Logs,
     /// Privacy settings that are not at their defaults.
@@ -113,8 +115,8 @@ pub(crate) struct Device {
     pub(crate) conn: Option<ConnId>,
     pub(crate) phase: Phase,
     pub(crate) available: bool,
-    /// Whose presence this connection asked for.
-    pub(crate) subscribed: BTreeSet<AccountId>,
+    /// Whose presence this connection asked for, and under which name.
+    pub(crate) subscribed: BTreeMap<AccountId, Namespace>,
     /// The last low-prekey notification still stands.
     pub(crate) low_told: bool,
 }
@@ -182,7 +184,7 @@ impl Device {
             conn: None,
             phase: Phase::Passive,
             available: false,
-            subscribed: BTreeSet::new(),
+            subscribed: BTreeMap::new(),
             low_told: false,
         }
     }
@@ -312,6 +314,7 @@ impl World {
             devices: BTreeMap::from([(0, Device::new(0, keys))]),
             peers: BTreeSet::new(),
             phone,
+            played: Played::new(),
             app_state: app_state::Logs::new(),
             privacy: BTreeMap::new(),
             trust,

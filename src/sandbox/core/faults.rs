@@ -37,12 +37,19 @@ pub(crate) enum Kind {
     /// A query for a collection of app state, or a patch for it, is refused; parameter: the error code. 409: as if another
     /// device had been faster.
     AppState,
-    /// A query is refused; parameter: the error code. 429: too many of them.
+    /// Any query but those without which there is no session is refused; parameter: the error code. 429: too many of
+    /// them.
     Iq,
+    /// A query for device lists or numbers is refused; parameter: the error code.
+    Usync,
+    /// A query for prekeys is refused; parameter: the error code.
+    PreKeys,
+    /// A query about groups is refused; parameter: the error code.
+    Groups,
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 13] = [
+    const ALL: [(&'static str, Self); 16] = [
         ("delay", Self::Delay),
         ("duplicate", Self::Duplicate),
         ("reorder", Self::Reorder),
@@ -56,7 +63,15 @@ impl Kind {
         ("cdn_cut", Self::CdnCut),
         ("app_state", Self::AppState),
         ("iq", Self::Iq),
+        ("usync", Self::Usync),
+        ("prekeys", Self::PreKeys),
+        ("groups", Self::Groups),
     ];
+
+    /// Its parameter is the code of an ack or an answer.
+    pub(crate) const fn refuses(self) -> bool {
+        matches!(self, Self::Reject | Self::AppState | Self::Iq | Self::Usync | Self::PreKeys | Self::Groups)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
@@ -83,7 +98,7 @@ pub(crate) enum FaultsError {
     #[error("faults are an object of objects")]
     NotAnObject,
     #[error(
-        "unknown fault {0}; known are delay, duplicate, reorder, clock, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, iq"
+        "unknown fault {0}; known are delay, duplicate, reorder, clock, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, usync, prekeys, groups, iq"
     )]
     Unknown(String),
     #[error("{0}: {1}")]
@@ -145,7 +160,9 @@ impl Fault {
             Kind::Delay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Reject => Some(("error", "error: the code of the ack, 400 to 599", 599)),
             Kind::Cdn => Some(("status", "status: an HTTP status, 400 to 599", 599)),
-            Kind::AppState | Kind::Iq => Some(("error", "error: the code of the answer, 400 to 599", 599)),
+            Kind::AppState | Kind::Iq | Kind::Usync | Kind::PreKeys | Kind::Groups => {
+                Some(("error", "error: the code of the answer, 400 to 599", 599))
+            }
             Kind::CdnDelay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Clock => None,
             Kind::Duplicate
@@ -160,9 +177,7 @@ impl Fault {
         if let Some((key, wanted, most)) = parameter {
             known.insert(key, ());
             value = settings.get(key).and_then(Value::as_u64).ok_or(FaultsError::Invalid(name, wanted))?;
-            if value > most
-                || (matches!(kind, Kind::Reject | Kind::Cdn | Kind::AppState | Kind::Iq) && value < 400)
-            {
+            if value > most || (most == 599 && value < 400) {
                 return Err(FaultsError::Invalid(name, wanted));
             }
         }

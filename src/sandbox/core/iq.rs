@@ -5,7 +5,8 @@ use crate::{
     clock::Millis,
     stanza::{
         BundleAnswer, BundleQuery, ContactAnswer, DeviceAnswer, DeviceEntry, Digest, FetchedBundle, Iq,
-        IqKind, Upload, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits, count_answer, read_privacy,
+        IqKind, Upload, UsyncAnswer, UsyncProfile, UsyncQuery, UsyncUser, contact_digits, count_answer,
+        read_privacy,
     },
     wire::{Jid, Node},
 };
@@ -21,6 +22,7 @@ type Answer = Result<Node, (u16, &'static str)>;
 
 const UNKNOWN: (u16, &str) = (501, "feature-not-implemented");
 const BAD_REQUEST: (u16, &str) = (400, "bad-request");
+const RATE_LIMIT: u16 = 429;
 
 impl World {
     pub(super) fn iq(&mut self, device: DeviceRef, node: &Node, now: Millis) {
@@ -55,14 +57,23 @@ impl World {
     fn ask(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) -> Answer {
         let child = node.children().first().map(|child| child.tag.as_ref());
         let empty = Ok(Iq::result(&iq.id));
+        let limited = match (iq.kind, iq.xmlns.as_deref(), child) {
+            (IqKind::Get, Some("usync"), _) => Some(Kind::Usync),
+            (IqKind::Get, Some("encrypt"), Some("key")) => Some(Kind::PreKeys),
+            (_, Some("w:g2"), _) => Some(Kind::Groups),
+            _ => None,
+        };
+        if let Some(code) = limited.and_then(|kind| self.fault(kind, device)) {
+            return Err((u16::try_from(code).unwrap_or(RATE_LIMIT), "rate-overlimit"));
+        }
         match (iq.kind, iq.xmlns.as_deref().unwrap_or_default(), child) {
             (IqKind::Get, "w:p" | "urn:xmpp:ping", _) => Ok(Iq::result(&iq.id).attr("t", now.secs())),
             (IqKind::Set, "passive", Some("active" | "passive")) => empty,
             (_, "encrypt", _) => self.keys_query(device, iq, node, now),
-            (IqKind::Get, "usync", _) => self.usync(iq, node),
+            (IqKind::Get, "usync", _) => self.usync(device, iq, node),
             (IqKind::Get, "abt", _) => Ok(self.properties(device.account, &iq.id)),
             (IqKind::Get, "w:mex", Some("query")) => self.mex(device, iq, node, now).ok_or(BAD_REQUEST),
-            (IqKind::Get, "blocklist", _) => Ok(Iq::result(&iq.id).child(Node::new("list"))),
+            (_, "blocklist", _) => self.blocklist_query(device, &iq.id, node, now),
             (IqKind::Get, "privacy", Some("privacy")) => {
                 Ok(Iq::result(&iq.id).child(self.privacy_of(device.account)))
             }
@@ -81,12 +92,13 @@ impl World {
             }
             (IqKind::Set, "urn:xmpp:whatsapp:dirty", Some("clean")) => empty,
             (IqKind::Set, "md", Some("remove-companion-device")) => self.logout(device, iq, node),
-            (IqKind::Get, "w:profile:picture", _) => {
-                let whom = node.jid("target").and_then(|jid| self.resolve(&jid));
-                let picture = node.find("picture").unwrap_or(node);
-                let hidden = whom.is_some_and(|w| self.hidden(device.account, w.account, picture, now));
-                Err(if hidden { (401, "not-authorized") } else { (404, "item-not-found") })
+            (IqKind::Get, "w:profile:picture", _) if self.hides_picture(device, node, now) => {
+                Err((401, "not-authorized"))
             }
+            (_, "w:profile:picture" | "status" | "disappearing_mode", _) => {
+                self.profile_query(device, &iq.id, node, now)?.ok_or(UNKNOWN)
+            }
+            (IqKind::Get, "w:biz" | "w:biz:catalog", _) => self.business_query(&iq.id, node)?.ok_or(UNKNOWN),
             (_, "w:g2", _) => self.group_query(device, &iq.id, node, now)?.ok_or(UNKNOWN),
             _ => Err(UNKNOWN),
         }
@@ -98,6 +110,13 @@ impl World {
         iq.xmlns.as_deref() == Some("w:profile:picture")
             && whom.is_some_and(|whom| whom.account == device.account)
             && node.find("picture").is_some_and(|picture| picture.find("tctoken").is_some())
+    }
+
+    /// Whether the picture that is asked for is not to be seen by whoever asks.
+    fn hides_picture(&self, device: DeviceRef, node: &Node, now: Millis) -> bool {
+        let whom = node.jid("target").and_then(|jid| self.resolve(&jid));
+        let picture = node.find("picture").unwrap_or(node);
+        whom.is_some_and(|whom| self.hidden(device.account, whom.account, picture, now))
     }
 
     /// A fault refuses the query; never one without which there is no session.
@@ -114,6 +133,9 @@ impl World {
     fn after_answer(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) {
         match iq.xmlns.as_deref() {
             Some("w:g2") => self.spread_news(now),
+            Some("w:profile:picture" | "status" | "disappearing_mode" | "blocklist") => {
+                self.spread_profiles(now);
+            }
             Some("passive") if node.find("active").is_some() => self.activate(device, now),
             Some("md") if node.find("remove-companion-device").is_some() => {
                 let own = self.jid(device, Namespace::Pn);
@@ -207,8 +229,8 @@ impl World {
             let bundle = known.take_bundle();
             let identity = known.identity.clone();
             answers.push(FetchedBundle { device: jid.clone(), keys: Ok((bundle, identity)) });
-            if target.device == 0 {
-                self.refill_phone(target.account);
+            if self.endpoint(target).is_some() {
+                self.refill_phone(target);
             } else {
                 self.warn_of_low_pool(target, false, now);
             }
@@ -216,14 +238,14 @@ impl World {
         BundleAnswer(answers)
     }
 
-    fn usync(&self, iq: &Iq, node: &Node) -> Answer {
+    fn usync(&self, device: DeviceRef, iq: &Iq, node: &Node) -> Answer {
         let query = UsyncQuery::parse(node).map_err(|_| BAD_REQUEST)?;
         let answers: Vec<UsyncAnswer> =
-            query.users.iter().filter_map(|user| self.usync_user(&query, user)).collect();
+            query.users.iter().filter_map(|user| self.usync_user(&query, user, device)).collect();
         Ok(UsyncAnswer::build_all(&iq.id, &query, &answers))
     }
 
-    fn usync_user(&self, query: &UsyncQuery, user: &UsyncUser) -> Option<UsyncAnswer> {
+    fn usync_user(&self, query: &UsyncQuery, user: &UsyncUser, asking: DeviceRef) -> Option<UsyncAnswer> {
         let (asked, who, contact) = match user {
             UsyncUser::Jid(jid) => (jid.clone(), self.resolve(jid), None),
             UsyncUser::Phone(text) => {
@@ -244,6 +266,7 @@ impl World {
                 lid: None,
                 devices: None,
                 contact: Some(contact),
+                profile: UsyncProfile::default(),
             });
         };
         let account = self.account(who.account);
@@ -263,6 +286,7 @@ impl World {
                 .collect(),
             key_index_list: Some(account.key_index_list.clone()),
         });
-        Some(UsyncAnswer { jid, pn, lid, devices, contact })
+        let profile = self.usync_profile(query, asking.account, who.account);
+        Some(UsyncAnswer { jid, pn, lid, devices, contact, profile })
     }
 }

@@ -241,6 +241,7 @@ impl World {
         let device = self.next_device(account).ok_or(OperateError::Conflict("no device number is left"))?;
         self.account_mut(account).key_index += 1;
         let id = self.server_id();
+        let business_name = self.business_name(account);
         let Self { accounts, rng, .. } = self;
         let Some(owner) = accounts.get(account.0) else { return Err(OperateError::NoSuchPhone) };
         let link = adv::Link {
@@ -258,7 +259,7 @@ impl World {
             jid: owner.jid(Namespace::Pn, device),
             lid: Some(owner.jid(Namespace::Lid, device)),
             platform: Some(owner.platform.clone()),
-            business_name: None,
+            business_name,
         };
         let key_index = owner.key_index;
         if let Some(Conn { state: ConnState::Pairing(pairing), .. }) = self.conns.get_mut(&conn) {
@@ -269,7 +270,7 @@ impl World {
     }
 
     /// Numbers rise, so that an old session is not taken for a new device's; at the end the gaps are used.
-    fn next_device(&mut self, account: AccountId) -> Option<u16> {
+    pub(super) fn next_device(&mut self, account: AccountId) -> Option<u16> {
         let account = self.account_mut(account);
         let free = |n: &u16| !account.devices.contains_key(n);
         let device = (account.next_device..=MAX_DEVICE).find(free).or_else(|| (1..=MAX_DEVICE).find(free))?;
@@ -286,7 +287,9 @@ impl World {
             return false;
         };
         self.sign_key_indexes(device.account, now);
-        self.account_mut(device.account).phone.forget(device);
+        let account = self.account_mut(device.account);
+        account.phone.forget(device);
+        account.played.remove(&device.device);
         if let Some(conn) = gone.conn {
             self.emit(conn, StreamError::DeviceRemoved.build(), now);
             self.close_soon(conn, now);
@@ -299,7 +302,13 @@ impl World {
     ///
     /// In both namespaces: whatsmeow and Baileys keep a device list under the name it was asked for, and act on a
     /// change only if it comes under that name. Baileys learns of its own new siblings from `devices` alone.
-    fn tell_device_change(&mut self, changed: DeviceRef, key_index: u32, added: bool, now: Millis) {
+    pub(super) fn tell_device_change(
+        &mut self,
+        changed: DeviceRef,
+        key_index: u32,
+        added: bool,
+        now: Millis,
+    ) {
         let account = self.account(changed.account);
         let (ts, list) = account.key_index_list.clone();
         let key_index_list = Node::new("key-index-list").attr("ts", ts).bytes(list);

@@ -20,6 +20,8 @@ pub(crate) enum OperateError {
     NoSuchDevice,
     #[error("no such message")]
     NoSuchMessage,
+    #[error("no such call, or it is over")]
+    NoSuchCall,
     #[error("no such group")]
     NoSuchGroup,
     #[error("no socket waits with that code")]
@@ -168,7 +170,7 @@ impl World {
         self.settle(now);
     }
 
-    fn as_phone(&mut self, phone: AccountId, node: Node, now: Millis) {
+    pub(super) fn as_phone(&mut self, phone: AccountId, node: Node, now: Millis) {
         self.outbox.push_back((DeviceRef { account: phone, device: 0 }, node));
         self.settle(now);
     }

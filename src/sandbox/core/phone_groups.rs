@@ -83,7 +83,7 @@ impl World {
         let own = sender.account == phone.account;
         let Self { accounts, rng, .. } = self;
         let Some(account) = accounts.get_mut(phone.account.0) else { return };
-        let known = &mut account.phone;
+        let Some(known) = account.endpoint_mut(phone.device) else { return };
         let (mut content, mut failed, mut again) = (None, None, false);
         // Pairwise first: there may be the key to the other.
         let pairwise = message.encs.iter().filter(|enc| enc.kind != EncKind::SenderKey);

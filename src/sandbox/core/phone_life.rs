@@ -43,8 +43,12 @@ const STEPS: u8 = 4;
 impl World {
     /// Lets the phone read everything that waits, if it is on.
     pub(super) fn wake_phone(&mut self, account: AccountId, now: Millis) {
-        let phone = DeviceRef { account, device: 0 };
-        if !self.account(account).phone.online {
+        self.wake(DeviceRef { account, device: 0 }, now);
+    }
+
+    /// The same for any device that the sandbox plays. Companions are on while their phone is.
+    pub(super) fn wake(&mut self, phone: DeviceRef, now: Millis) {
+        if !self.account(phone.account).phone.online {
             return;
         }
         let mut cursor = 0;
@@ -66,15 +70,21 @@ impl World {
                 phone.queue.expire(now);
             }
             self.wake_phone(account, now);
+            let played =
+                self.account(account).played.keys().map(|device| DeviceRef { account, device: *device });
+            let played: Vec<DeviceRef> = played.collect();
+            played.into_iter().for_each(|device| self.rouse(device));
         }
     }
 
-    pub(super) fn refill_phone(&mut self, account: AccountId) {
+    pub(super) fn refill_phone(&mut self, device: DeviceRef) {
         let Self { accounts, rng, .. } = self;
-        let Some(account) = accounts.get_mut(account.0) else { return };
-        let Some(device) = account.devices.get_mut(&0) else { return };
-        let fresh = account.phone.refill(device.keys.pool.len(), rng);
-        device.keys.pool.extend(fresh);
+        let Some(account) = accounts.get_mut(device.account.0) else { return };
+        let left = account.devices.get(&device.device).map_or(0, |known| known.keys.pool.len());
+        let fresh = account.endpoint_mut(device.device).map(|endpoint| endpoint.refill(left, rng));
+        if let (Some(fresh), Some(known)) = (fresh, account.devices.get_mut(&device.device)) {
+            known.keys.pool.extend(fresh);
+        }
     }
 
     pub(super) fn says(&mut self, phone: DeviceRef, node: Node) {
@@ -99,7 +109,8 @@ impl World {
                 }
             }
             "chatstate" => {}
-            "notification" if node.text("type") == Some("server_sync") => {
+            "call" => self.phone_hears_call(phone, node, now),
+            "notification" if phone.device == 0 && node.text("type") == Some("server_sync") => {
                 self.phone_acks(phone, node);
                 self.phone_syncs(phone.account, now);
             }
@@ -123,12 +134,13 @@ impl World {
         let Some(enc) = message.encs.first() else { return self.phone_acks(phone, node) };
         let Self { accounts, rng, .. } = self;
         let Some(account) = accounts.get_mut(phone.account.0) else { return };
-        let plaintext = account.phone.decrypt(sender, enc, rng);
+        let Some(endpoint) = account.endpoint_mut(phone.device) else { return };
+        let plaintext = endpoint.decrypt(sender, enc, rng);
         match plaintext.map(|bytes| (proto::Message::decode(bytes.as_slice()).ok(), bytes)) {
             Ok((Some(decoded), bytes)) => {
-                account.phone.failures.remove(&(sender, message.id.clone()));
+                endpoint.failures.remove(&(sender, message.id.clone()));
                 self.phone_thanks(phone, message, own);
-                if message.peer {
+                if message.peer && phone.device == 0 {
                     self.phone_is_asked(sender, &message.id, decoded, now);
                 } else {
                     self.phone_keeps(phone, sender, message, decoded, bytes, now);
@@ -172,7 +184,7 @@ impl World {
         // twice is to be seen doing so.
         let resent = stanza.encs.first().is_some_and(|enc| enc.count.is_some());
         let author = stanza.participant.as_ref().unwrap_or(&stanza.from);
-        if resent && self.account(phone.account).phone.has_received(&stanza.id, author) {
+        if resent && self.endpoint(phone).is_some_and(|known| known.has_received(&stanza.id, author)) {
             return;
         }
         // Only an own device may say what was sent elsewhere.
@@ -194,10 +206,12 @@ impl World {
             t: stanza.t,
             message: bytes,
         };
-        self.account_mut(phone.account).phone.keep_received(received);
+        if let Some(endpoint) = self.endpoint_mut(phone) {
+            endpoint.keep_received(received);
+        }
         // Two of them in one group would never end.
         let echoes = |account: AccountId| self.account(account).name == "Echo";
-        if own || !echoes(phone.account) || echoes(sender.account) || chat.is_status() {
+        if own || phone.device != 0 || !echoes(phone.account) || echoes(sender.account) || chat.is_status() {
             return;
         }
         if let Some(text) = text_of(&message).filter(|text| !text.is_empty()) {
@@ -217,29 +231,29 @@ impl World {
         let resent = message.encs.first().and_then(|enc| enc.count);
         let Self { accounts, rng, .. } = self;
         let Some(account) = accounts.get_mut(phone.account.0) else { return };
-        let count = account.phone.failed_again(sender, &message.id, resent);
+        let Some(endpoint) = account.endpoint_mut(phone.device) else { return };
+        let count = endpoint.failed_again(sender, &message.id, resent);
         if count > MAX_RETRIES {
             return;
         }
-        let keys = (count > 1).then(|| account.phone.retry_keys(rng));
+        let mut keys = (count > 1).then(|| endpoint.retry_keys(rng));
+        let registration_id = endpoint.registration_id;
+        if let Some(keys) = &mut keys {
+            let known = account.devices.get(&phone.device);
+            keys.device_identity = known.and_then(|known| known.identity.clone());
+        }
         let receipt = Receipt {
             recipient: message.recipient.clone().filter(|_| !message.peer),
             participant: message.participant.clone(),
             peer_category: message.peer,
-            retry: Some(Retry {
-                count,
-                t: message.t,
-                error,
-                registration_id: Some(account.phone.registration_id),
-                keys,
-            }),
+            retry: Some(Retry { count, t: message.t, error, registration_id: Some(registration_id), keys }),
             ..Receipt::new(message.id.clone(), message.from.clone(), ReceiptKind::Retry)
         };
         self.says(phone, receipt.build_to());
     }
 
     fn phone_receipt(&mut self, phone: DeviceRef, receipt: Receipt, now: Millis) {
-        let Some(from) = receipt.peer.clone() else { return };
+        let Some(from) = receipt.peer.clone().filter(|_| phone.device == 0) else { return };
         let reader = receipt.participant.clone().unwrap_or_else(|| from.clone());
         let Some(device) = self.resolve(&reader) else { return };
         if receipt.kind == ReceiptKind::Retry {
@@ -314,8 +328,8 @@ impl World {
 
     fn fetch_bundle(&mut self, device: DeviceRef, now: Millis) -> Option<PreKeyBundle> {
         let bundle = self.device_mut(device)?.take_bundle();
-        if device.device == 0 {
-            self.refill_phone(device.account);
+        if self.endpoint(device).is_some() {
+            self.refill_phone(device);
         } else {
             self.warn_of_low_pool(device, false, now);
         }

@@ -49,6 +49,8 @@ pub(crate) struct Snapshot {
     accounts: Vec<SavedAccount>,
     #[serde(default)]
     groups: Vec<saved_groups::SavedGroup>,
+    #[serde(default)]
+    profiles: serde_json::Value,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +67,9 @@ struct SavedAccount {
     peers: Vec<usize>,
     devices: Vec<SavedDevice>,
     phone: SavedPhone,
+    /// Since companions can be played.
+    #[serde(default)]
+    played: Vec<(u16, SavedPhone)>,
     /// Since there is app state.
     #[serde(default)]
     app_state: Vec<SavedLog>,
@@ -200,7 +205,8 @@ impl World {
     pub(crate) fn snapshot(&self, starts: u64) -> Snapshot {
         let accounts = self.accounts.iter().map(SavedAccount::of).collect();
         let groups = self.groups.values().map(saved_groups::SavedGroup::of).collect();
-        Snapshot { version: VERSION, starts, next_id: self.next_id, accounts, groups }
+        let profiles = serde_json::to_value(&self.profiles).unwrap_or_default();
+        Snapshot { version: VERSION, starts, next_id: self.next_id, accounts, groups, profiles }
     }
 
     /// Fills an empty world.
@@ -215,6 +221,13 @@ impl World {
             self.by_pn.insert(account.pn.clone(), AccountId(n));
             self.by_lid.insert(account.lid.clone(), AccountId(n));
             self.accounts.push(account);
+        }
+        if !snapshot.profiles.is_null() {
+            let profiles = serde_json::from_value(snapshot.profiles.clone());
+            self.profiles = profiles.map_err(|_| SnapshotError::Damaged("profiles"))?;
+            if !self.profiles.fit(count) {
+                return Err(SnapshotError::Damaged("account number"));
+            }
         }
         for saved in &snapshot.groups {
             let group = saved.restore(count)?;
@@ -239,6 +252,7 @@ impl SavedAccount {
             peers: account.peers.iter().map(|peer| peer.0).collect(),
             devices: account.devices.values().map(SavedDevice::of).collect(),
             phone: SavedPhone::of(&account.phone),
+            played: account.played.iter().map(|(id, one)| (*id, SavedPhone::of(one))).collect(),
             app_state: account.app_state.iter().map(SavedLog::of).collect(),
             privacy: account.privacy.clone(),
             trust: account.trust.clone(),
@@ -262,6 +276,11 @@ impl SavedAccount {
             devices,
             peers: self.peers.iter().map(|n| account_id(*n)).collect::<Result<_, _>>()?,
             phone: self.phone.restore(account_id)?,
+            played: self
+                .played
+                .iter()
+                .map(|(id, saved)| Ok((*id, saved.restore(account_id)?)))
+                .collect::<Result<_, _>>()?,
             app_state: self.app_state.iter().map(SavedLog::restore).collect::<Result<_, _>>()?,
             privacy: self.privacy.clone(),
             trust: self.trust.clone(),

@@ -7,7 +7,7 @@ use super::{
     AccountId, Namespace, OperateError, World, account::Account, faults::Kind, journal::Direction,
     messages::bare, phone_life::text_of,
 };
-use crate::{clock::Millis, proto, sandbox::media::MediaView, stanza::ReceiptKind};
+use crate::{clock::Millis, proto, sandbox::media::MediaView, stanza::ReceiptKind, wire::Node};
 
 /// A companion of a phone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -263,6 +263,17 @@ impl World {
         }
     }
 
+    /// What waits in queues: for which device, and what.
+    pub(crate) fn unanswered(&self) -> Vec<(String, Node)> {
+        let devices = self.accounts.iter().flat_map(|account| {
+            account
+                .devices
+                .values()
+                .map(move |device| (account.jid(Namespace::Pn, device.id).to_wire(), device))
+        });
+        devices.flat_map(|(jid, d)| d.queue.entries().map(move |e| (jid.clone(), e.node.clone()))).collect()
+    }
+
     /// The last stanzas of one device, or of all.
     pub(crate) fn log_view(&self, device: Option<&str>) -> Result<Vec<LogLine>, OperateError> {
         let label = match device {
@@ -296,7 +307,7 @@ impl World {
         let view = |fault: &super::faults::Fault| FaultView {
             ms: matches!(fault.kind, Kind::Delay | Kind::CdnDelay).then_some(fault.parameter),
             seconds: (fault.kind == Kind::Clock).then_some(fault.parameter.cast_signed()),
-            error: matches!(fault.kind, Kind::Reject | Kind::AppState | Kind::Iq).then_some(fault.parameter),
+            error: fault.kind.refuses().then_some(fault.parameter),
             status: (fault.kind == Kind::Cdn).then_some(fault.parameter),
             probability: fault.probability,
             times: fault.times,
@@ -320,7 +331,7 @@ fn companions(account: &Account) -> Vec<CompanionView> {
                 .unwrap_or("other")
                 .to_owned(),
             name: d.title.clone(),
-            online: d.conn.is_some(),
+            online: d.conn.is_some() || account.phone.online && account.played.contains_key(&d.id),
         })
         .collect()
 }
