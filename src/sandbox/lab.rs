@@ -10,7 +10,7 @@ use super::{
     admin::{AdminError, DeviceCommand},
     core::{
         AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView,
-        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings, StatsView,
+        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings, StandingChange, StatsView,
         World,
     },
 };
@@ -327,6 +327,18 @@ impl Lab {
     pub fn damage_app_state(&mut self, number: &str, collection: Collection) -> Reply<bool> {
         let phone = self.world.phone(number)?;
         Ok(self.world.damage_app_state(phone, collection))
+    }
+
+    /// The server changes what a phone's account may do.
+    pub fn standing(&mut self, number: &str, change: StandingChange, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.change_standing(phone, change, now)?)
+    }
+
+    /// Sets a server property for a phone's account; it counts from the next question on.
+    pub fn property(&mut self, number: &str, code: u32, value: &str) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.set_property(phone, code, Some(value.to_owned()))?)
     }
 
     /// Replaces the faults in force; an empty object ends all.

@@ -24,5 +24,6 @@ mod routing;
 mod schedule;
 mod scopes;
 mod sending;
+mod standing;
 mod statuses;
 mod webhooks;

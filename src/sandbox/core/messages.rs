@@ -68,6 +68,11 @@ impl World {
             ack.error = u16::try_from(code).ok();
             return self.send_ack(from, &ack, now);
         }
+        if out.peer && node.find("tctoken").is_some() {
+            self.journal.refuse("token on a peer message");
+            ack.error = Some(479);
+            return self.send_ack(from, &ack, now);
+        }
         let plan = match check_encs(node, &out, from).and_then(|()| self.plan(from, &out)) {
             Ok(plan) => plan,
             Err(refusal) => {
@@ -78,6 +83,10 @@ impl World {
                 return self.send_ack(from, &ack, now);
             }
         };
+        if let Some(code) = self.refuse_contact(from.account, &out, node, now) {
+            ack.error = Some(code);
+            return self.send_ack(from, &ack, now);
+        }
         if let Some(sender) = self.device_mut(from) {
             sender.recent.note(&out.id, now.secs());
         }
