@@ -8,6 +8,7 @@ mod dispatch;
 mod events;
 mod evidence;
 mod groups;
+mod history;
 mod link;
 mod manners;
 mod media;
@@ -33,6 +34,10 @@ pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use evidence::{Ended, Evidence, Offline};
 pub use groups::{GroupAnswer, GroupCommand, GroupError, GroupMember, GroupRequest, GroupUpdate, GroupView};
+pub use history::{
+    HistoryFault, HistoryItem, HistoryJob, HistoryPart, HistoryReader, HistorySource, HistoryWanted,
+    fuzz_history,
+};
 pub use media::Attachment;
 pub use view::Viewer;
 

@@ -3,10 +3,11 @@
 mod blobs;
 mod connection;
 mod driver;
+mod history;
 pub mod media;
 mod preview;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -49,6 +50,8 @@ pub struct Options {
     pub account: Settings,
     /// How to reach the server.
     pub net: net::Options,
+    /// Where history files lie while they are read; made when the first one comes.
+    pub spool: PathBuf,
 }
 
 /// What the account can show of itself.
@@ -200,6 +203,7 @@ impl Handle {
                     Answer::Done
                     | Answer::MediaHosts(_)
                     | Answer::Reuploaded(_)
+                    | Answer::Asked(_)
                     | Answer::Batch(_)
                     | Answer::Group(_)
                     | Answer::Evidence(_),
@@ -249,6 +253,15 @@ impl Handle {
         match timeout(GROUP_WAIT, self.ask(Command::Group(command))).await {
             Ok(Some((Answer::Group(answer), _))) => answer,
             _ => Err(GroupError::Internal),
+        }
+    }
+
+    /// Asks the phone for older messages of a chat; the question's id. What comes of it is an event.
+    pub async fn history(&self, chat: Recipient, count: u32) -> Result<String, SendError> {
+        match self.ask(Command::History { chat, count }).await {
+            Some((Answer::Asked(id), _)) => Ok(id),
+            Some((Answer::Refused(error), _)) => Err(error),
+            _ => Err(SendError::Internal),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     api,
     cli::{Console, Failure},
     clock::Millis,
-    config::Config,
+    config::{self, Config},
     daemon::{self, Handle, media::Desk},
     demo::Demo,
     media::Documents,
@@ -81,10 +81,16 @@ pub async fn run(
             device_name: config.device_name.clone(),
             wa_version: config.wa_version,
             available: config.available,
+            history: match config.history {
+                config::History::Off => account::HistoryWanted::Off,
+                config::History::Recent => account::HistoryWanted::Recent,
+                config::History::Full => account::HistoryWanted::Full,
+            },
             server_root: config.server_root,
             public_url: public_url.clone(),
         },
         net: net_options(&config, extra_roots)?,
+        spool: config.data.join("history"),
     };
     let cdn = Cdn::new(options.net.proxy.clone(), options.net.extra_roots.as_deref());
     let (handle, driver) = daemon::start(store.clone(), options, stop.clone()).await?;

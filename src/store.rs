@@ -16,6 +16,7 @@ pub mod events;
 mod folder;
 pub mod groups;
 pub mod health;
+pub mod history;
 pub mod hooks;
 pub mod links;
 pub mod messages;

@@ -10,6 +10,7 @@ use super::{
     SendMessage, Sent, StateChange, Status,
     app_state::Waiting,
     evidence::{Evidence, Seen},
+    history::{HistoryJob, HistoryPart, HistoryWanted, Reading},
     link::{Conn, Outage, Phase, Retry, STOPPED},
 };
 use crate::{
@@ -31,6 +32,8 @@ pub struct Settings {
     pub wa_version: (u32, u32, u32),
     /// Shown online while connected.
     pub available: bool,
+    /// How much of the past is asked for when linking.
+    pub history: HistoryWanted,
     /// The Noise root of the network.
     pub server_root: [u8; 32],
     /// Base of links to this instance, without a slash at the end.
@@ -72,6 +75,13 @@ pub enum Command {
     },
     /// Something with groups.
     Group(GroupCommand),
+    /// Older messages of a chat than those that are known.
+    History {
+        /// The chat.
+        chat: Recipient,
+        /// How many, at most.
+        count: u32,
+    },
     /// How does the link do?
     Evidence,
     /// Where do media go?
@@ -128,6 +138,8 @@ pub enum Input {
     Closed(CloseCause),
     /// What [`Effect::Fetch`] asked for: the file, verified, or nothing.
     Fetched(u64, Option<Vec<u8>>),
+    /// What [`Effect::History`] asked for, next in order.
+    History(u64, HistoryPart),
     /// Somebody asks.
     Command(Ticket, Command),
     /// [`Account::deadline`] passed.
@@ -164,6 +176,8 @@ pub enum Answer {
     Send(Result<Sent, SendError>),
     /// A batch was stored, replayed, or not accepted.
     Batch(Result<Batched, SendError>),
+    /// The phone was asked: the question's id.
+    Asked(String),
     /// Not connected, but trying: ask again once connected.
     Later(Status),
 }
@@ -182,6 +196,8 @@ pub enum Effect {
     Settled(Ticket, Result<(), u16>),
     /// Download, verify and decrypt; [`Input::Fetched`] brings it back.
     Fetch(Blob),
+    /// Read a history file; [`Input::History`] brings it slice by slice. One at a time: a new one replaces another.
+    History(HistoryJob),
     /// The link changed.
     Link(Link),
 }
@@ -234,6 +250,8 @@ pub struct Account {
     pub(super) writes_wait: bool,
     /// Callers who wait for that.
     pub(super) state_waiting: Vec<Waiting>,
+    /// History that is being read.
+    pub(super) reading: Reading,
     /// What was seen of the connections.
     pub(super) seen: Seen,
 }
@@ -276,6 +294,7 @@ impl Account {
             waiting: HashMap::new(),
             writes_wait: turn.tx.app_state().waiting()? > 0,
             state_waiting: Vec::new(),
+            reading: Reading::load(turn)?,
             seen: Seen::default(),
         })
     }
@@ -299,6 +318,10 @@ impl Account {
             Input::Closed(cause) => self.closed(cause, turn),
             Input::Tick => self.tick(turn),
             Input::Fetched(id, content) => self.fetched(id, content, turn),
+            Input::History(id, part) => self.history_part(id, part, turn),
+            Input::Command(ticket, Command::History { chat, count }) => {
+                self.ask_history(ticket, &chat, count, turn)
+            }
             Input::Command(ticket, Command::Change(change)) => self.change_state(ticket, &change, turn),
             Input::Command(ticket, Command::Connect) => {
                 self.connect(turn)?;
@@ -349,6 +372,7 @@ impl Account {
         self.release(turn)?;
         self.pump(turn)?;
         self.pump_app_state(turn)?;
+        self.pump_history(turn)?;
         if turn.effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
             self.seen.last_out = Some(turn.now);
         }

@@ -13,6 +13,7 @@ pub(super) use conn::{Conn, Outage, Phase, Query, Retry};
 use super::{
     Error, Link, Qr, SendError, Status,
     dispatch::{Account, CloseCause, Effect, Turn},
+    history::Reading,
     payload,
 };
 use crate::{
@@ -42,7 +43,8 @@ impl Account {
         // Due while there is no connection: on the next one, without being woken for it.
         let scheduled = self.next_due.filter(|_| self.can_send());
         let link = self.conn.as_ref().map(Conn::deadline);
-        [link, self.retry.at, outage, scheduled].into_iter().flatten().min()
+        let history = self.reading.deadline(self.can_send());
+        [link, self.retry.at, outage, scheduled, history].into_iter().flatten().min()
     }
 
     pub(super) fn start(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
@@ -271,6 +273,7 @@ impl Account {
         self.fail_queue(turn)?;
         self.fail_writes(turn);
         turn.tx.device().wipe()?;
+        self.reading = Reading::default();
         self.device = Self::new_device(&self.settings, turn)?;
         self.link.paired = false;
         Ok(())

@@ -89,7 +89,7 @@ impl Account {
             from_me: source.from_me,
             participant: in_chat(&source.chat.jid).then(|| source.sender.bare()),
         };
-        if turn.tx.messages().find(&key)?.is_some() {
+        if turn.tx.history().same(&key)?.is_some() {
             // Sent again by somebody whom another way of getting it has overtaken: it may open a new session. And what
             // is told everybody again comes with the key to the next ones.
             let resent = incoming.encs.iter().any(|enc| enc.count.is_some());
@@ -342,28 +342,9 @@ impl Account {
             }
         }
         if let Some(history) = &protocol.history_sync_notification {
-            turn.tx.sync().add_history(&incoming.id, &history.encode_to_vec())?;
-            if let Some(name) = self.own_name_in(history) {
-                self.learn_own_name(&name, turn)?;
-            }
-            if let Some(own) = self.own_pn() {
-                turn.send(&Receipt::new(incoming.id.clone(), own, ReceiptKind::HistSync).build_to());
-            }
+            self.history_announced(&incoming.id, &source.sender, history, turn)?;
         }
         Ok(true)
-    }
-
-    /// The account's own push name, where an inline history payload tells it.
-    fn own_name_in(&self, history: &proto::message::HistorySyncNotification) -> Option<String> {
-        use std::io::Read as _;
-        /// Inline payloads are small; a bomb is cut here.
-        const LIMIT: u64 = 4 << 20;
-        let compressed = history.initial_hist_bootstrap_inline_payload.as_deref()?;
-        let mut bytes = Vec::new();
-        flate2::read::ZlibDecoder::new(compressed).take(LIMIT).read_to_end(&mut bytes).ok()?;
-        let sync = proto::HistorySync::decode(&*bytes).ok()?;
-        let own = |id: &str| id.parse::<Jid>().is_ok_and(|jid| self.is_own(&jid));
-        sync.pushnames.into_iter().find(|name| name.id.as_deref().is_some_and(own))?.pushname
     }
 
     /// The answer of success; also to what was decrypted before.

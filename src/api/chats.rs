@@ -18,7 +18,10 @@ use super::{
 use crate::{
     account::{Recipient, StateChange},
     clock::Millis,
-    store::chats::{ChatView, Mute},
+    store::{
+        chats::{ChatView, Mute},
+        history::Coverage,
+    },
     wire::Jid,
 };
 
@@ -49,13 +52,23 @@ pub(super) async fn one<I: Instance>(
         .parts
         .store
         .read(move |tx| match tx.messages().find_chat(&chat.known_as(tx, now)?)? {
-            Some(chat) => tx.chats().view(chat.id),
+            Some(chat) => {
+                let coverage = tx.history().coverage(chat.id)?;
+                Ok::<_, crate::store::Error>(tx.chats().view(chat.id)?.map(|view| (view, coverage)))
+            }
             None => Ok(None),
         })
         .await?;
     let mut body = Map::new();
     body.insert("success".into(), true.into());
-    body.extend(render(&found.ok_or(ApiError::ChatNotFound(jid))?, now));
+    let (view, coverage) = found.ok_or(ApiError::ChatNotFound(jid))?;
+    body.extend(render(&view, now));
+    let Coverage { oldest, more } = coverage;
+    let (id, at) = oldest.map(|(id, at)| (id, at.rfc3339())).unzip();
+    body.insert(
+        "history".into(),
+        json!({ "oldest_message_id": id, "oldest_message_at": at, "complete": more.map(|more| !more) }),
+    );
     Ok(reply::ok(&Value::Object(body)))
 }
 
@@ -180,7 +193,7 @@ pub(super) fn named(jid: &str) -> Result<Recipient, ApiError> {
     chat.ok_or(ApiError::Internal)
 }
 
-fn chat_in(jid: &str, faults: &mut Faults) -> Option<Recipient> {
+pub(super) fn chat_in(jid: &str, faults: &mut Faults) -> Option<Recipient> {
     let read = recipient::read(&Value::String(jid.to_owned())).and_then(Result::ok);
     if read.is_none() {
         faults.add("jid", recipient::WRONG);

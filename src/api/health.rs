@@ -39,10 +39,13 @@ pub(super) async fn details<I: Instance>(
 ) -> Result<Response, ApiError> {
     let evidence = app.parts.instance.evidence().await;
     let now = app.now();
-    let (queues, hooks) = app
+    let (queues, hooks, history) = app
         .parts
         .store
-        .read(move |tx| Ok::<_, crate::store::Error>((tx.health().queues()?, standings(tx, now)?)))
+        .read(move |tx| {
+            let history = tx.history().standing()?;
+            Ok::<_, crate::store::Error>((tx.health().queues()?, standings(tx, now)?, history))
+        })
         .await?;
     let problems = problems(evidence.as_ref(), &queues, &hooks, now);
     let verdict = problems.iter().map(|problem| problem.verdict).max().unwrap_or(Verdict::Ok);
@@ -64,6 +67,15 @@ pub(super) async fn details<I: Instance>(
             "undecryptable": waiting(queues.undecryptable, now),
             "scheduled": { "rows": queues.scheduled.rows, "next_at": time(queues.scheduled.oldest) },
             "app_state": queues.app_state,
+        },
+        "history": {
+            "waiting": history.waiting,
+            "done": history.done,
+            "failed": history.given_up,
+            "messages": history.messages,
+            "recent_percent": history.recent,
+            "full_percent": history.full,
+            "last_error": history.last_error,
         },
         "webhooks": hooks.iter().map(Standing::described).collect::<Vec<_>>(),
         "events": { "oldest": queues.events.0, "newest": queues.events.1 },

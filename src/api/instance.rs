@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use crate::{
     account::{
-        Batched, Evidence, GroupAnswer, GroupCommand, GroupError, Link, SendBatch, SendError, SendMessage,
-        Sent, StateChange,
+        Batched, Evidence, GroupAnswer, GroupCommand, GroupError, Link, Recipient, SendBatch, SendError,
+        SendMessage, Sent, StateChange,
     },
     daemon::{
         Shown,
@@ -34,6 +34,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn show(&self, what: Shown) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Changes something of app state; waits for WhatsApp's word as a send does.
     fn change(&self, change: StateChange) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Asks the phone for older messages of a chat; the question's id.
+    fn history(&self, chat: Recipient, count: u32) -> impl Future<Output = Result<String, SendError>> + Send;
     /// Does something with groups, now or not at all.
     fn group(&self, command: GroupCommand) -> impl Future<Output = Result<GroupAnswer, GroupError>> + Send;
     /// Whether a number has an account; what is learnt of it is kept.
@@ -81,6 +83,10 @@ impl Instance for Desk {
 
     async fn change(&self, change: StateChange) -> Result<(), SendError> {
         self.handle().change(change).await
+    }
+
+    async fn history(&self, chat: Recipient, count: u32) -> Result<String, SendError> {
+        self.handle().history(chat, count).await
     }
 
     async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {

@@ -48,6 +48,9 @@ pub struct Settings {
     /// Whether the instance shows itself online; unavailable keeps notifications on the phone [default: unavailable]
     #[arg(long, value_name = "unavailable|available")]
     pub presence: Option<String>,
+    /// How much of the past is asked for when linking [default: recent]
+    #[arg(long, value_name = "off|recent|full")]
+    pub history: Option<String>,
     /// How long the event log is kept; unit s, m, h or d [default: 7d]
     #[arg(long, value_name = "DURATION")]
     pub event_retention: Option<String>,
@@ -72,7 +75,7 @@ pub struct Settings {
 }
 
 /// Flag names that an environment variable (`WAZAP_` and the name in capitals) may set too.
-pub const VARIABLES: [&str; 22] = [
+pub const VARIABLES: [&str; 23] = [
     "config",
     "data",
     "listen",
@@ -88,6 +91,7 @@ pub const VARIABLES: [&str; 22] = [
     "device-name",
     "wa-version",
     "presence",
+    "history",
     "event-retention",
     "event-max",
     "rate-limit",
@@ -116,6 +120,7 @@ impl Settings {
             "device-name" => &self.device_name,
             "wa-version" => &self.wa_version,
             "presence" => &self.presence,
+            "history" => &self.history,
             "event-retention" => &self.event_retention,
             "event-max" => &self.event_max,
             "rate-limit" => &self.rate_limit,

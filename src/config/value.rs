@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::LogFormat;
+use super::{History, LogFormat};
 use crate::net::Proxy;
 
 /// What would have been right, to end the sentence "allowed is …".
@@ -115,6 +115,15 @@ pub(super) fn presence(text: &str) -> Result<bool, Allowed> {
         "available" => Ok(true),
         "unavailable" => Ok(false),
         _ => allowed("unavailable or available"),
+    }
+}
+
+pub(super) fn history(text: &str) -> Result<History, Allowed> {
+    match text {
+        "off" => Ok(History::Off),
+        "recent" => Ok(History::Recent),
+        "full" => Ok(History::Full),
+        _ => allowed("off, recent or full"),
     }
 }
 

@@ -151,6 +151,19 @@ impl Admin {
         Ok((mimetype, bytes))
     }
 
+    /// What history a companion of this phone that is linked later is sent.
+    pub fn history(
+        &self,
+        number: &str,
+        (chats, groups): (u32, u32),
+        messages: u32,
+        recent: u32,
+    ) -> Reply<()> {
+        self.shared.input(|world, now| {
+            Ok(world.set_past(world.phone(number)?, chats, messages, groups, recent, now)?)
+        })
+    }
+
     /// What this phone received and decrypted, oldest first, waiting until there is something.
     pub async fn messages(
         &self,

@@ -12,12 +12,14 @@ mod compose;
 mod faults;
 mod forge;
 mod groups;
+mod history;
 mod iq;
 mod journal;
 mod link;
 mod media;
 mod messages;
 mod operate;
+mod past;
 mod peer;
 mod phone;
 mod phone_groups;
@@ -74,6 +76,8 @@ pub(crate) enum Effect {
     Drop(ConnId),
     /// Neither read nor write for so long.
     Freeze(ConnId, Duration),
+    /// Put an encrypted file of a phone on the media server, before whatever tells of it.
+    Keep(Vec<u8>),
 }
 
 /// Switches of the command line that the world obeys.
@@ -106,7 +110,7 @@ enum Timer {
     /// The phone goes on with its first messages though the answer to the last is missing.
     Bootstrap {
         device: DeviceRef,
-        step: u8,
+        step: u32,
     },
 }
 

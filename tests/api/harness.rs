@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
     account::{
-        self, Batched, Evidence, GroupAnswer, GroupCommand, GroupError, Link, Qr, SendBatch, SendError,
-        SendMessage, Sent, StateChange, Status,
+        self, Batched, Evidence, GroupAnswer, GroupCommand, GroupError, Link, Qr, Recipient, SendBatch,
+        SendError, SendMessage, Sent, StateChange, Status,
     },
     api::{Instance, Parts, Peer, router},
     clock::Millis,
@@ -66,6 +66,7 @@ pub(crate) struct Asked {
     pub(crate) groups: Vec<GroupCommand>,
     pub(crate) files: Vec<SendMedia>,
     pub(crate) checked: Vec<String>,
+    pub(crate) histories: Vec<(Recipient, u32)>,
     pub(crate) connects: usize,
     pub(crate) logouts: Vec<bool>,
 }
@@ -137,6 +138,11 @@ impl Instance for Scripted {
     async fn change(&self, change: StateChange) -> Result<(), SendError> {
         self.asked(|asked| asked.changes.push(change));
         self.0.answer.lock().unwrap().clone().map(drop)
+    }
+
+    async fn history(&self, chat: Recipient, count: u32) -> Result<String, SendError> {
+        self.asked(|asked| asked.histories.push((chat, count)));
+        self.0.answer.lock().unwrap().clone().map(|_| "H1".to_owned())
     }
 
     async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
