@@ -96,7 +96,7 @@ struct Open {
     end: u64,
     id: Option<Arc<str>>,
     facts: Vec<u8>,
-    unnamed: VecDeque<HistoryItem>,
+    unnamed: VecDeque<Vec<u8>>,
     unnamed_bytes: usize,
 }
 
@@ -172,8 +172,8 @@ impl<R: Read> HistoryReader<R> {
     /// The next message of a conversation; `None` at its end.
     fn in_conversation(&mut self, open: &mut Open) -> Result<Option<HistoryItem>, HistoryFault> {
         loop {
-            if let (Some(chat), Some(HistoryItem::Message { bytes, .. })) =
-                (&open.id, open.unnamed.pop_front())
+            if let Some(chat) = &open.id
+                && let Some(bytes) = open.unnamed.pop_front()
             {
                 return Ok(Some(HistoryItem::Message { chat: chat.clone(), bytes }));
             }
@@ -194,7 +194,7 @@ impl<R: Read> HistoryReader<R> {
                 if open.unnamed_bytes > MAX_UNNAMED {
                     return Err(HistoryFault::Malformed);
                 }
-                open.unnamed.push_back(HistoryItem::Message { chat: Arc::from(""), bytes });
+                open.unnamed.push_back(bytes);
                 continue;
             }
             if !FACTS.contains(&number) || !matches!(wire, 0 | 2) {
@@ -229,6 +229,8 @@ struct Inflated<R> {
     output: Box<[u8]>,
     /// Of `output`: what is not handed on yet.
     ready: (usize, usize),
+    /// There may be more in the state than the output had room for: no input is needed to get it.
+    full: bool,
     ended: bool,
     /// Plain bytes handed on.
     position: u64,
@@ -243,6 +245,7 @@ impl<R: Read> Inflated<R> {
             fresh: (0, 0),
             output: vec![0; WINDOW].into(),
             ready: (0, 0),
+            full: false,
             ended: false,
             position: 0,
         }
@@ -257,7 +260,7 @@ impl<R: Read> Inflated<R> {
     }
 
     fn inflate(&mut self) -> Result<(), HistoryFault> {
-        if self.fresh.0 == self.fresh.1 {
+        if self.fresh.0 == self.fresh.1 && !self.full {
             let read = loop {
                 match self.compressed.read(&mut self.input) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -278,7 +281,8 @@ impl<R: Read> Inflated<R> {
         self.ready = (0, count(self.zlib.total_out(), made));
         self.fresh.0 += consumed;
         self.ended = status == Status::StreamEnd;
-        if consumed == 0 && self.ready.1 == 0 && !self.ended {
+        let was_full = std::mem::replace(&mut self.full, self.ready.1 == WINDOW);
+        if consumed == 0 && self.ready.1 == 0 && !self.ended && !was_full {
             return Err(HistoryFault::Damaged);
         }
         if self.zlib.total_out() > MAX_INFLATED {
@@ -448,6 +452,15 @@ mod tests {
             assert_eq!(all(&file, skip).unwrap(), items[usize::try_from(skip).unwrap()..]);
         }
         assert_eq!(all(&file, 10_000).unwrap(), []);
+    }
+
+    #[test]
+    fn a_file_may_end_anywhere_in_the_window() {
+        for length in (WINDOW - 40..WINDOW + 40).chain(3 * WINDOW - 40..3 * WINDOW + 40) {
+            let sync = HistorySync { sync_type: 3, nct_salt: Some(vec![7]), ..sync(1, 1, length) };
+            let items = all(&deflate(&sync.encode_to_vec()), 0).unwrap();
+            assert_eq!(items.last(), Some(&HistoryItem::Salt(vec![7])), "{length}");
+        }
     }
 
     #[test]

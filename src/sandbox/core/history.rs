@@ -447,9 +447,18 @@ impl World {
     /// As phones keep a chat: reactions, edits and deletions stand with the message that they are about.
     fn folded(&self, chat: &Jid, thread: impl Iterator<Item = Received>) -> Vec<WebMessageInfo> {
         let mut messages: Vec<WebMessageInfo> = Vec::new();
+        let mut about = Vec::new();
         for received in thread {
             let Ok(content) = proto::Message::decode(received.message.as_slice()) else { continue };
             let info = self.as_info(chat, &received);
+            if content.reaction_message.is_some() || content.protocol_message.is_some() {
+                // Within one second the order of what was sent and what was received is not known.
+                about.push((info, content));
+            } else {
+                messages.push(info);
+            }
+        }
+        for (info, content) in about {
             let find = |messages: &mut Vec<WebMessageInfo>, key: Option<&MessageKey>| {
                 let id = key?.id.as_deref()?.to_owned();
                 messages.iter().position(|m| m.key.as_ref().and_then(|k| k.id.as_deref()) == Some(&*id))
@@ -483,9 +492,7 @@ impl World {
                         _ => {}
                     }
                 }
-                continue;
             }
-            messages.push(info);
         }
         messages.reverse();
         messages
