@@ -2,7 +2,9 @@
 //! reads a clock or opens a socket; what is to happen outside leaves as an [`Effect`] after the commit.
 
 mod app_state;
+mod ask;
 mod changes;
+mod code;
 mod content;
 mod dispatch;
 mod events;
@@ -30,10 +32,12 @@ pub use crate::{
     store::groups::{Group, Role},
 };
 pub use app_state::{Blob, StateChange};
+pub use ask::{Ask, AskError, Question, Told};
+pub use code::CodeState;
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use evidence::{Ended, Evidence, Offline};
-pub use groups::{GroupAnswer, GroupCommand, GroupError, GroupMember, GroupRequest, GroupUpdate, GroupView};
+pub use groups::{GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use history::{
     HistoryFault, HistoryItem, HistoryJob, HistoryPart, HistoryReader, HistorySource, HistoryWanted,
     fuzz_history,
@@ -104,6 +108,8 @@ pub struct Link {
     pub platform: Option<String>,
     /// The code to scan, with [`Status::QrReady`].
     pub qr: Option<Qr>,
+    /// The code to type on a phone, if one was asked for.
+    pub code: CodeState,
 }
 
 /// One pairing code.

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{
-        Answer, Batched, Body, ChatState, Command, Evidence, GroupAnswer, GroupCommand, GroupError, Link,
-        Recipient, SendBatch, SendError, SendMessage, Sent, Settings, StateChange, Status,
+        Answer, Ask, AskError, Batched, Body, ChatState, CodeState, Command, Evidence, Link, Recipient,
+        SendBatch, SendError, SendMessage, Sent, Settings, StateChange, Status,
     },
     net,
     stanza::MediaConn,
@@ -37,11 +37,22 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 /// For the server to name its media hosts, and for the phone to upload a file again (whatsapp-rust waits as long).
 const MEDIA_WAIT: Duration = Duration::from_secs(30);
 
+/// For WhatsApp to take a pairing code: a connection, and one answer.
+const CODE_WAIT: Duration = Duration::from_secs(15);
+
+/// WhatsApp does not want to link this number by code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("WhatsApp refused to link by code ({code})")]
+pub struct CodeRefused {
+    /// 400, 403, 429, 452 …
+    pub code: u16,
+}
+
 /// For a look at the account: a turn takes milliseconds, and on a slow disk a second.
 const EVIDENCE_WAIT: Duration = Duration::from_secs(3);
 
-/// A change of a group is a few queries in a row; the server answers each within a second, or not at all.
-const GROUP_WAIT: Duration = Duration::from_secs(60);
+/// A question is one query or a few in a row; the server answers each within a second, or not at all.
+const ASK_WAIT: Duration = Duration::from_secs(60);
 
 /// What the driver needs to know.
 #[derive(Clone)]
@@ -115,19 +126,36 @@ impl Handle {
     /// Starts linking or connecting; fine in every state.
     pub async fn connect(&self) {
         // The answer says only that it was taken; what follows shows in the link.
-        drop(self.ask(Command::Connect).await);
+        drop(self.command(Command::Connect).await);
+    }
+
+    /// Starts linking by a code typed on the phone of this number (digits), and waits for the code; `None`: there is
+    /// nothing to link, or WhatsApp takes its time and the code shows in the link later.
+    pub async fn pair_by_code(&self, number: String) -> Result<Option<String>, CodeRefused> {
+        if self.command(Command::PairByCode(number)).await.is_none() {
+            return Ok(None);
+        }
+        let mut link = self.link.clone();
+        let settled = link.wait_for(|link| link.paired || !matches!(link.code, CodeState::Asked));
+        match timeout(CODE_WAIT, settled).await {
+            Ok(Ok(link)) => match &link.code {
+                CodeState::Refused(code) => Err(CodeRefused { code: *code }),
+                code => Ok(code.text().map(str::to_owned)),
+            },
+            _ => Ok(None),
+        }
     }
 
     /// Closes the socket; `logout` also unlinks and wipes. Returns once the link says so.
     pub async fn disconnect(&self, logout: bool) {
-        if self.ask(Command::Disconnect { logout }).await.is_some() {
+        if self.command(Command::Disconnect { logout }).await.is_some() {
             let mut link = self.link.clone();
             let gone = link.wait_for(|link| link.status == Status::Disconnected);
             drop(timeout(ACK_WAIT, gone).await);
         }
     }
 
-    async fn ask(&self, command: Command) -> Option<(Answer, oneshot::Receiver<Result<(), u16>>)> {
+    async fn command(&self, command: Command) -> Option<(Answer, oneshot::Receiver<Result<(), u16>>)> {
         let (answer, answered) = oneshot::channel();
         let (settled, settles) = oneshot::channel();
         self.requests.send(Request { command, answer, settled }).await.ok()?;
@@ -141,7 +169,7 @@ impl Handle {
             Shown::ChatState { chat, state, lasting } => Command::ChatState { chat, state, lasting },
             Shown::Presence { available } => Command::Presence { available },
         };
-        match self.ask(command).await {
+        match self.command(command).await {
             Some((Answer::Done, _)) => Ok(()),
             Some((Answer::Refused(error), _)) => Err(error),
             _ => Err(SendError::Internal),
@@ -156,7 +184,7 @@ impl Handle {
 
     /// Stores many sends; they leave one after the other.
     pub async fn send_batch(&self, batch: SendBatch) -> Result<Batched, SendError> {
-        match self.ask(Command::SendBatch(Box::new(batch))).await {
+        match self.command(Command::SendBatch(Box::new(batch))).await {
             Some((Answer::Batch(outcome), _)) => outcome,
             _ => Err(SendError::Internal),
         }
@@ -191,7 +219,7 @@ impl Handle {
         let mut link = self.link.clone();
         loop {
             link.mark_unchanged();
-            let asked = self.ask(Command::SendMessage(command.clone())).await;
+            let asked = self.command(Command::SendMessage(command.clone())).await;
             match asked {
                 Some((Answer::Done, _)) if command.dry => return Ok(None),
                 Some((Answer::Send(Err(error)) | Answer::Refused(error), _)) => return Err(error),
@@ -205,7 +233,7 @@ impl Handle {
                     | Answer::Reuploaded(_)
                     | Answer::Asked(_)
                     | Answer::Batch(_)
-                    | Answer::Group(_)
+                    | Answer::PhoneAsked(_)
                     | Answer::Evidence(_),
                     _,
                 )) => {
@@ -228,7 +256,7 @@ impl Handle {
         let mut link = self.link.clone();
         loop {
             link.mark_unchanged();
-            match self.ask(Command::Change(change.clone())).await {
+            match self.command(Command::Change(change.clone())).await {
                 Some((Answer::Done, settles)) => {
                     return match timeout(ACK_WAIT, settles).await {
                         Ok(Ok(Err(code))) => {
@@ -248,18 +276,18 @@ impl Handle {
         }
     }
 
-    /// Does something with groups. Nothing of it is kept: what the connection takes along is not done.
-    pub async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
-        match timeout(GROUP_WAIT, self.ask(Command::Group(command))).await {
-            Ok(Some((Answer::Group(answer), _))) => answer,
-            _ => Err(GroupError::Internal),
+    /// Asks the server. Nothing of it is kept: what the connection takes along is not done.
+    pub async fn ask<A: Ask>(&self, question: A) -> Result<A::Told, AskError> {
+        match timeout(ASK_WAIT, self.command(Command::Ask(question.into()))).await {
+            Ok(Some((Answer::Asked(answer), _))) => A::told(answer?).ok_or(AskError::Internal),
+            _ => Err(AskError::Internal),
         }
     }
 
     /// Asks the phone for older messages of a chat; the question's id. What comes of it is an event.
     pub async fn history(&self, chat: Recipient, count: u32) -> Result<String, SendError> {
-        match self.ask(Command::History { chat, count }).await {
-            Some((Answer::Asked(id), _)) => Ok(id),
+        match self.command(Command::History { chat, count }).await {
+            Some((Answer::PhoneAsked(id), _)) => Ok(id),
             Some((Answer::Refused(error), _)) => Err(error),
             _ => Err(SendError::Internal),
         }
@@ -267,7 +295,7 @@ impl Handle {
 
     /// How the link does; `None`: the account does not answer, which it does within a turn if it can do anything.
     pub async fn evidence(&self) -> Option<Evidence> {
-        match timeout(EVIDENCE_WAIT, self.ask(Command::Evidence)).await {
+        match timeout(EVIDENCE_WAIT, self.command(Command::Evidence)).await {
             Ok(Some((Answer::Evidence(evidence), _))) => Some(*evidence),
             _ => None,
         }
@@ -275,7 +303,7 @@ impl Handle {
 
     /// Where media go.
     async fn media_hosts(&self, refresh: bool) -> Result<MediaConn, SendError> {
-        match timeout(MEDIA_WAIT, self.ask(Command::MediaHosts { refresh })).await {
+        match timeout(MEDIA_WAIT, self.command(Command::MediaHosts { refresh })).await {
             Ok(Some((Answer::MediaHosts(hosts), _))) => Ok(hosts),
             Ok(Some((Answer::Refused(error), _))) => Err(error),
             _ => Err(SendError::Internal),
@@ -284,7 +312,7 @@ impl Handle {
 
     /// The new place of a file that the phone uploaded again.
     async fn reupload(&self, message: i64) -> Option<String> {
-        match timeout(MEDIA_WAIT, self.ask(Command::Reupload { message })).await {
+        match timeout(MEDIA_WAIT, self.command(Command::Reupload { message })).await {
             Ok(Some((Answer::Reuploaded(path), _))) => path,
             _ => None,
         }

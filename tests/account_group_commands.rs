@@ -9,7 +9,7 @@ mod pair;
 use groups::{BEA, done, group, group_events, linked, read_by, says, says_body, send, view};
 use pair::{ALICE, OWN, Pair};
 use wazap::{
-    account::{Body, GroupAnswer, GroupCommand, GroupError, GroupUpdate},
+    account::{AskError, Body, GroupAnswer, GroupCommand, GroupUpdate},
     stanza::{GroupSetting, MemberChange},
     wire::Jid,
 };
@@ -24,7 +24,7 @@ fn only_admins_write_where_only_admins_may() {
         let update = GroupUpdate { settings: vec![GroupSetting::Announce(on)], ..GroupUpdate::default() };
         done(pair, GroupCommand::Update { group: group.clone(), update })
     };
-    assert_eq!(set(&mut pair, true), Err(GroupError::Refused(401)), "no admin");
+    assert_eq!(set(&mut pair, true), Err(AskError::Refused(401)), "no admin");
     pair.lab.change_members(&group, MemberChange::Promote, &[OWN], pair.now).unwrap();
     pair.drive();
     assert!(set(&mut pair, true).is_ok());
@@ -116,7 +116,7 @@ fn groups_are_made_changed_and_left_on_request() {
     assert_eq!(all.iter().map(|view| view.group.subject.as_str()).collect::<Vec<_>>(), ["Society"]);
     assert_eq!(done(&mut pair, GroupCommand::Leave(group.clone())), Ok(GroupAnswer::Done));
     assert!(says_body(&mut pair, send(&group, Body::Text("x".into()))).is_err());
-    assert_eq!(done(&mut pair, GroupCommand::Info(group.clone())), Err(GroupError::Unknown));
+    assert_eq!(done(&mut pair, GroupCommand::Info(group.clone())), Err(AskError::Unknown));
     let actions: Vec<_> =
         group_events(&pair).iter().map(|event| event["action"].as_str().unwrap().to_owned()).collect();
     assert_eq!(
@@ -152,7 +152,7 @@ fn people_come_in_by_a_link_or_wait_to_be_let_in() {
         panic!()
     };
     assert_ne!(code, other);
-    assert_eq!(done(&mut pair, GroupCommand::InviteInfo(code)), Err(GroupError::Refused(406)));
+    assert_eq!(done(&mut pair, GroupCommand::InviteInfo(code)), Err(AskError::Refused(406)));
     assert_eq!(view(done(&mut pair, GroupCommand::InviteInfo(other))).group.subject, "Club");
 
     // The other way round: a group of somebody else's, open first, then with a door.
@@ -162,8 +162,8 @@ fn people_come_in_by_a_link_or_wait_to_be_let_in() {
     assert_eq!(joined, Ok(GroupAnswer::Joined { group: jid.clone(), inside: true }));
     says(&mut pair, &jid, "hello all");
     assert_eq!(read_by(&pair, BEA, &jid), ["hello all"]);
-    assert_eq!(done(&mut pair, GroupCommand::Join(foreign.invite_code)), Err(GroupError::Refused(409)));
-    assert_eq!(done(&mut pair, GroupCommand::Invite(jid.clone())), Err(GroupError::Refused(401)), "no admin");
+    assert_eq!(done(&mut pair, GroupCommand::Join(foreign.invite_code)), Err(AskError::Refused(409)));
+    assert_eq!(done(&mut pair, GroupCommand::Invite(jid.clone())), Err(AskError::Refused(401)), "no admin");
 
     assert_eq!(done(&mut pair, GroupCommand::Requests(group.clone())), Ok(GroupAnswer::Requests(vec![])));
     let people = vec![Jid::pn(BEA)];
@@ -179,5 +179,5 @@ fn without_a_connection_groups_are_not_changed() {
     pair.unreachable = true;
     pair.cut();
     let refused = done(&mut pair, GroupCommand::List);
-    assert!(matches!(refused, Err(GroupError::NotConnected(_))));
+    assert!(matches!(refused, Err(AskError::NotConnected(_))));
 }

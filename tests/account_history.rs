@@ -139,7 +139,7 @@ fn ask(pair: &mut Pair, chat: &Jid, count: u32) -> Result<String, SendError> {
     let ticket = pair.ask(Command::History { chat: Recipient::Jid(chat.clone()), count });
     pair.drive();
     match pair.answer(ticket).unwrap() {
-        Answer::Asked(id) => Ok(id.clone()),
+        Answer::PhoneAsked(id) => Ok(id.clone()),
         Answer::Refused(error) => Err(error.clone()),
         other => panic!("{other:?}"),
     }

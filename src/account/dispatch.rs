@@ -6,8 +6,8 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    Batched, Blob, Error, GroupAnswer, GroupCommand, GroupError, Link, Recipient, SendBatch, SendError,
-    SendMessage, Sent, StateChange, Status,
+    AskError, Batched, Blob, CodeState, Error, Link, Question, Recipient, SendBatch, SendError, SendMessage,
+    Sent, StateChange, Status, Told,
     app_state::Waiting,
     evidence::{Evidence, Seen},
     history::{HistoryJob, HistoryPart, HistoryWanted, Reading},
@@ -38,6 +38,8 @@ pub struct Settings {
     pub server_root: [u8; 32],
     /// Base of links to this instance, without a slash at the end.
     pub public_url: String,
+    /// Digits: whenever the instance is to be linked, a code is asked for, for this number's phone.
+    pub pair_phone: Option<String>,
 }
 
 /// Names a waiting caller.
@@ -48,6 +50,8 @@ pub type Ticket = u64;
 pub enum Command {
     /// Link or connect; fine in every state.
     Connect,
+    /// The same, and where there is something to link, by a code typed on the phone of this number (digits).
+    PairByCode(String),
     /// Close; `logout` also unlinks and wipes.
     Disconnect {
         /// Unlink.
@@ -73,8 +77,6 @@ pub enum Command {
         /// Then the account pauses by itself.
         lasting: Option<Duration>,
     },
-    /// Something with groups.
-    Group(GroupCommand),
     /// Older messages of a chat than those that are known.
     History {
         /// The chat.
@@ -82,6 +84,8 @@ pub enum Command {
         /// How many, at most.
         count: u32,
     },
+    /// Ask the server something, now or not at all.
+    Ask(Question),
     /// How does the link do?
     Evidence,
     /// Where do media go?
@@ -168,16 +172,16 @@ pub enum Answer {
     MediaHosts(MediaConn),
     /// The phone uploaded a file again: its new direct path. `None`: it has it no more.
     Reuploaded(Option<String>),
-    /// What came of a [`Command::Group`].
-    Group(Result<GroupAnswer, GroupError>),
+    /// What came of a [`Command::Ask`].
+    Asked(Result<Told, AskError>),
     /// How the link does.
     Evidence(Box<Evidence>),
     /// A send was stored, replayed, or not accepted. [`Effect::Settled`] may follow.
     Send(Result<Sent, SendError>),
     /// A batch was stored, replayed, or not accepted.
     Batch(Result<Batched, SendError>),
-    /// The phone was asked: the question's id.
-    Asked(String),
+    /// The phone was asked for older messages: the question's id.
+    PhoneAsked(String),
     /// Not connected, but trying: ask again once connected.
     Later(Status),
 }
@@ -240,6 +244,8 @@ pub struct Account {
     pub(super) retry: Retry,
     /// Batches of codes nobody scanned, in a row.
     pub(super) idle_batches: u8,
+    /// The number whose phone is asked for a code.
+    pub(super) wanted: Option<String>,
     /// Since when the link is down.
     pub(super) outage: Option<Outage>,
     /// When the next scheduled send is due.
@@ -254,6 +260,10 @@ pub struct Account {
     pub(super) reading: Reading,
     /// What was seen of the connections.
     pub(super) seen: Seen,
+    /// The offline queue did not come on an earlier connection: another reconnect would not bring it either.
+    pub(super) stalled: bool,
+    /// The time of the last turn.
+    pub(super) latest: Millis,
 }
 
 impl Account {
@@ -280,8 +290,10 @@ impl Account {
             name: device.paired.as_ref().and_then(|p| p.push_name.clone()),
             platform: device.paired.as_ref().and_then(|p| p.platform.clone()),
             qr: None,
+            code: CodeState::None,
         };
         Ok(Self {
+            wanted: settings.pair_phone.clone(),
             available: settings.available,
             settings,
             device,
@@ -296,6 +308,8 @@ impl Account {
             state_waiting: Vec::new(),
             reading: Reading::load(turn)?,
             seen: Seen::default(),
+            stalled: false,
+            latest: turn.now,
         })
     }
 
@@ -311,6 +325,7 @@ impl Account {
         if matches!(input, Input::Opened | Input::Node(_) | Input::Closed(_)) && turn.closes() {
             return Ok(());
         }
+        self.watch_clock(turn)?;
         match input {
             Input::Started => self.start(turn),
             Input::Opened => self.opened(turn),
@@ -325,6 +340,11 @@ impl Account {
             Input::Command(ticket, Command::Change(change)) => self.change_state(ticket, &change, turn),
             Input::Command(ticket, Command::Connect) => {
                 self.connect(turn)?;
+                turn.effects.push(Effect::Answer(ticket, Answer::Done));
+                Ok(())
+            }
+            Input::Command(ticket, Command::PairByCode(number)) => {
+                self.pair_by_code(number, turn)?;
                 turn.effects.push(Effect::Answer(ticket, Answer::Done));
                 Ok(())
             }
@@ -349,7 +369,7 @@ impl Account {
                 turn.effects.push(Effect::Answer(ticket, answer));
                 Ok(())
             }
-            Input::Command(ticket, Command::Group(command)) => self.group_command(ticket, command, turn),
+            Input::Command(ticket, Command::Ask(question)) => self.ask(ticket, question, turn),
             Input::Command(ticket, Command::Evidence) => {
                 let answer = Answer::Evidence(Box::new(self.evidence()));
                 turn.effects.push(Effect::Answer(ticket, answer));

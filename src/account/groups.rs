@@ -4,9 +4,7 @@ mod commands;
 mod notices;
 
 pub(super) use commands::GroupWork;
-pub use commands::{
-    GroupAnswer, GroupCommand, GroupError, GroupMember, GroupRequest, GroupUpdate, GroupView,
-};
+pub use commands::{GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupUpdate, GroupView};
 
 use std::time::Duration;
 

@@ -315,7 +315,7 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let answer = match self.ask_for_older(chat, count, turn)? {
-            Ok(id) => Answer::Asked(id),
+            Ok(id) => Answer::PhoneAsked(id),
             Err(error) => Answer::Refused(error),
         };
         turn.effects.push(Effect::Answer(ticket, answer));

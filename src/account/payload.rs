@@ -20,6 +20,8 @@ const PLATFORM_WEB: i32 = 14;
 const PLATFORM_CHROME: i32 = 1;
 /// The same in the last part of a QR code.
 pub(super) const QR_CLIENT_TYPE: char = '1';
+/// The same in words, while a code is typed; the server takes `Browser (OS)` and nothing else.
+pub(super) const PLATFORM_DISPLAY: &str = "Chrome (Linux)";
 
 /// How far back a full history may go: further than WhatsApp does.
 const FULL_DAYS: u32 = 36_500;

@@ -23,7 +23,7 @@ use super::{
     reply,
 };
 use crate::{
-    account::{GroupAnswer, GroupCommand, GroupError, GroupMember, GroupView, Role},
+    account::{AskError, GroupAnswer, GroupCommand, GroupMember, GroupView, Role},
     clock::Millis,
     wire::Jid,
 };
@@ -33,14 +33,13 @@ const LINK: &str = "https://chat.whatsapp.com/";
 /// Groups on one page at most (instance-api.md §10).
 const PER_PAGE: usize = 100;
 
-impl From<GroupError> for ApiError {
-    fn from(error: GroupError) -> Self {
-        match error {
-            GroupError::NotConnected(status) => Self::NotConnected(status),
-            GroupError::Unknown => Self::GroupNotFound,
-            GroupError::Refused(code) => Self::GroupRefused(Some(code), Value::Null),
-            GroupError::Internal => Self::Internal,
-        }
+/// What the server's refusal means where a group was asked for.
+fn of_group(error: AskError) -> ApiError {
+    match error {
+        AskError::NotConnected(status) => ApiError::NotConnected(status),
+        AskError::Unknown => ApiError::GroupNotFound,
+        AskError::Refused(code) => ApiError::GroupRefused(Some(code), Value::Null),
+        AskError::Internal => ApiError::Internal,
     }
 }
 
@@ -56,7 +55,7 @@ macro_rules! shape {
 pub(super) use shape;
 
 async fn ask<I: Instance>(app: &App<I>, command: GroupCommand) -> Result<GroupAnswer, ApiError> {
-    Ok(app.parts.instance.group(command).await?)
+    app.parts.instance.ask(command).await.map_err(of_group)
 }
 
 fn success(more: Value) -> Response {
@@ -243,7 +242,7 @@ pub(super) async fn invite_info<I: Instance>(
     Path(code): Path<String>,
 ) -> Result<Response, ApiError> {
     let code = invite_code(&code).ok_or(ApiError::GroupNotFound)?;
-    let answer = app.parts.instance.group(GroupCommand::InviteInfo(code)).await.map_err(leads_nowhere)?;
+    let answer = app.parts.instance.ask(GroupCommand::InviteInfo(code)).await.map_err(leads_nowhere)?;
     let view = shape!(answer, GroupAnswer::Group(view) => view);
     let mut shown = short(&view);
     if let Some(members) = shown.as_object_mut() {
@@ -270,7 +269,7 @@ pub(super) async fn join<I: Instance>(
     }
     faults.check()?;
     let Some(code) = code else { return Err(ApiError::Internal) };
-    let answer = app.parts.instance.group(GroupCommand::Join(code)).await.map_err(leads_nowhere)?;
+    let answer = app.parts.instance.ask(GroupCommand::Join(code)).await.map_err(leads_nowhere)?;
     let (group, inside) = shape!(answer, GroupAnswer::Joined { group, inside } => (group, inside));
     let (message, status) = match inside {
         true => ("Joined group successfully", "joined"),
@@ -298,10 +297,10 @@ pub(super) async fn requests<I: Instance>(
 }
 
 /// A code that WhatsApp does not know (any more) names no group: 404, 406 malformed, 410 revoked, 436 unavailable.
-fn leads_nowhere(error: GroupError) -> ApiError {
+fn leads_nowhere(error: AskError) -> ApiError {
     match error {
-        GroupError::Refused(404 | 406 | 410 | 436) => ApiError::GroupNotFound,
-        error => error.into(),
+        AskError::Refused(404 | 406 | 410 | 436) => ApiError::GroupNotFound,
+        error => of_group(error),
     }
 }
 

@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use crate::{
     account::{
-        Batched, Evidence, GroupAnswer, GroupCommand, GroupError, Link, Recipient, SendBatch, SendError,
-        SendMessage, Sent, StateChange,
+        Ask, AskError, Batched, Evidence, Link, Recipient, SendBatch, SendError, SendMessage, Sent,
+        StateChange,
     },
     daemon::{
-        Shown,
+        CodeRefused, Shown,
         media::{Desk, FileError, Scratch, SendMedia, Stored},
     },
 };
@@ -20,6 +20,11 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn link(&self) -> watch::Receiver<Link>;
     /// Starts linking or connecting; fine in every state.
     fn connect(&self) -> impl Future<Output = ()> + Send;
+    /// The same, by a code typed on the phone of this number (digits): the code, once WhatsApp knows it.
+    fn pair_by_code(
+        &self,
+        number: String,
+    ) -> impl Future<Output = Result<Option<String>, CodeRefused>> + Send;
     /// Closes the socket; `logout` also unlinks and wipes.
     fn disconnect(&self, logout: bool) -> impl Future<Output = ()> + Send;
     /// How the link does; `None`: the account does not answer.
@@ -36,8 +41,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn change(&self, change: StateChange) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Asks the phone for older messages of a chat; the question's id.
     fn history(&self, chat: Recipient, count: u32) -> impl Future<Output = Result<String, SendError>> + Send;
-    /// Does something with groups, now or not at all.
-    fn group(&self, command: GroupCommand) -> impl Future<Output = Result<GroupAnswer, GroupError>> + Send;
+    /// Asks the server something, now or not at all.
+    fn ask<A: Ask>(&self, question: A) -> impl Future<Output = Result<A::Told, AskError>> + Send;
     /// Whether a number has an account; what is learnt of it is kept.
     fn exists(&self, digits: &str) -> impl Future<Output = Result<bool, SendError>> + Send;
     /// Stores, sends, and waits as the contract says.
@@ -59,6 +64,10 @@ impl Instance for Desk {
 
     async fn connect(&self) {
         self.handle().connect().await;
+    }
+
+    async fn pair_by_code(&self, number: String) -> Result<Option<String>, CodeRefused> {
+        self.handle().pair_by_code(number).await
     }
 
     async fn disconnect(&self, logout: bool) {
@@ -89,8 +98,8 @@ impl Instance for Desk {
         self.handle().history(chat, count).await
     }
 
-    async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
-        self.handle().group(command).await
+    async fn ask<A: Ask>(&self, question: A) -> Result<A::Told, AskError> {
+        self.handle().ask(question).await
     }
 
     async fn exists(&self, digits: &str) -> Result<bool, SendError> {

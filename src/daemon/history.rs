@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
 use super::Handle;
 use crate::{
     account::{Blob, HistoryFault, HistoryJob, HistoryPart, HistoryReader, HistorySource},
-    crypto::media::{Claim, MediaError, MediaKeys, Verifier, blob_length},
+    crypto::media::{Claim, Decryptor, MediaError, MediaKeys, Verifier, blob_length},
     net::media::{Cdn, CdnError},
 };
 
@@ -76,16 +76,12 @@ pub(super) fn read(handle: Handle, cdn: Cdn, folder: PathBuf, job: HistoryJob) -
             HistorySource::Blob(blob) => {
                 let brought = tokio::select! {
                     () = parts.closed() => return,
-                    brought = timeout(OVERALL, bring(&handle, &cdn, &folder, id, blob)) => brought,
+                    brought = timeout(OVERALL, bring(&handle, &cdn, &folder, id, &blob)) => brought,
                 };
                 match brought.unwrap_or(Err(HistoryFault::Unavailable)) {
-                    Ok(spool) => {
+                    Ok(sealed) => {
                         let parts = parts.clone();
-                        spawn_blocking(move || match File::open(&spool.0) {
-                            Ok(file) => slices(id, file, job.skip, &parts),
-                            Err(error) => Err(failed(&error)),
-                        })
-                        .await
+                        spawn_blocking(move || slices(id, open(&blob, sealed)?, job.skip, &parts)).await
                     }
                     Err(fault) => Ok(Err(fault)),
                 }
@@ -119,23 +115,23 @@ fn failed(error: &io::Error) -> HistoryFault {
     HistoryFault::Unavailable
 }
 
-/// The compressed file, verified and decrypted.
+/// The file as it is on the media servers.
 async fn bring(
     handle: &Handle,
     cdn: &Cdn,
     folder: &Path,
     id: u64,
-    blob: Blob,
+    blob: &Blob,
 ) -> Result<Spool, HistoryFault> {
     let limit = blob_length(blob.limit);
     let mut refresh = false;
-    let sealed = loop {
+    loop {
         let hosts = handle.media_hosts(refresh).await.map_err(|_| HistoryFault::Unavailable)?;
         let (sealed, file) = Spool::new(folder, id, "sealed").map_err(|error| failed(&error))?;
         let mut file = tokio::fs::File::from_std(file);
         let mut download = cdn.download(&hosts.in_order(), &blob.direct_path, 0, None, limit);
         match download.save(&mut file).await {
-            Ok(_) => break sealed,
+            Ok(_) => return Ok(sealed),
             Err(CdnError::Refused(_)) if !refresh => refresh = true,
             Err(error) => {
                 tracing::warn!(%error, "a history file could not be downloaded");
@@ -146,47 +142,70 @@ async fn bring(
                 });
             }
         }
-    };
-    let folder = folder.to_owned();
-    let opened = spawn_blocking(move || open(&blob, &sealed, &folder, id)).await;
-    opened.unwrap_or(Err(HistoryFault::Unavailable))
+    }
 }
 
-/// Reads the sealed file twice: nothing of it is believed before its hash and its MAC are those that were announced.
-fn open(blob: &Blob, sealed: &Spool, folder: &Path, id: u64) -> Result<Spool, HistoryFault> {
+/// Reads the sealed file once: nothing of it is believed before its hash and its MAC are those that were announced.
+/// It is decrypted while it is read, so that nothing lies about in the clear.
+fn open(blob: &Blob, sealed: Spool) -> Result<Plain, HistoryFault> {
     let disk = |error: io::Error| failed(&error);
-    let forged = |error: MediaError| {
-        tracing::warn!(%error, "a history file is not what was announced");
-        HistoryFault::Forged
-    };
     let claim =
         Claim::new(blob.file_sha256.as_deref(), blob.file_enc_sha256.as_deref(), None).map_err(forged)?;
     let mut verifier = Verifier::new(MediaKeys::derive(&blob.media_key, blob.kind));
     let mut piece = vec![0; PIECE];
-    let mut each = |take: &mut dyn FnMut(&[u8]) -> Result<(), HistoryFault>| {
-        let mut file = File::open(&sealed.0).map_err(disk)?;
-        loop {
-            let read = file.read(&mut piece).map_err(disk)?;
-            match piece.get(..read).unwrap_or_default() {
-                [] => return Ok(()),
-                bytes => take(bytes)?,
-            }
+    let mut file = File::open(&sealed.0).map_err(disk)?;
+    loop {
+        let read = file.read(&mut piece).map_err(disk)?;
+        match piece.get(..read).unwrap_or_default() {
+            [] => break,
+            bytes => verifier.update(bytes),
         }
-    };
-    each(&mut |bytes| {
-        verifier.update(bytes);
-        Ok(())
-    })?;
-    let mut decryptor = verifier.finish(claim).map_err(forged)?.decryptor();
-    let (spool, mut target) = Spool::new(folder, id, "zlib").map_err(disk)?;
-    let mut plain = Vec::with_capacity(PIECE + 16);
-    each(&mut |bytes| {
-        decryptor.update(bytes, &mut plain).map_err(forged)?;
-        target.write_all(&plain).map_err(disk)?;
-        plain.clear();
-        Ok(())
-    })?;
-    decryptor.finish(&mut plain).map_err(forged)?;
-    target.write_all(&plain).map_err(disk)?;
-    Ok(spool)
+    }
+    let decryptor = verifier.finish(claim).map_err(forged)?.decryptor();
+    file.rewind().map_err(disk)?;
+    Ok(Plain { file, decryptor: Some(decryptor), piece, plain: Vec::new(), at: 0, _sealed: sealed })
+}
+
+fn forged(error: MediaError) -> HistoryFault {
+    tracing::warn!(%error, "a history file is not what was announced");
+    HistoryFault::Forged
+}
+
+/// A verified file, decrypted while it is read. Its own hash is known at its end only: should it be another one, the end
+/// is an error.
+struct Plain {
+    file: File,
+    decryptor: Option<Decryptor>,
+    piece: Vec<u8>,
+    plain: Vec<u8>,
+    /// Of `plain`: what was handed on.
+    at: usize,
+    _sealed: Spool,
+}
+
+impl io::Read for Plain {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at >= self.plain.len() {
+            let Some(mut decryptor) = self.decryptor.take() else { return Ok(0) };
+            (self.at, self.plain) = (0, std::mem::take(&mut self.plain));
+            self.plain.clear();
+            let read = self.file.read(&mut self.piece)?;
+            let bytes = self.piece.get(..read).unwrap_or_default();
+            let opened = if bytes.is_empty() {
+                decryptor.finish(&mut self.plain)
+            } else {
+                let opened = decryptor.update(bytes, &mut self.plain);
+                self.decryptor = Some(decryptor);
+                opened
+            };
+            opened.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+        let ready = self.plain.get(self.at..).unwrap_or_default();
+        let count = ready.len().min(into.len());
+        for (to, from) in into.iter_mut().zip(ready) {
+            *to = *from;
+        }
+        self.at += count;
+        Ok(count)
+    }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use wazap::{
     account::{
-        Group, GroupAnswer, GroupCommand, GroupError, GroupMember, GroupRequest, GroupSetting, GroupUpdate,
-        GroupView, MemberChange, Role, Status,
+        AskError, Group, GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupSetting, GroupUpdate,
+        GroupView, MemberChange, Question, Role, Status, Told,
     },
     clock::Millis,
     wire::Jid,
@@ -45,16 +45,20 @@ fn view() -> GroupView {
 }
 
 async fn ask(
-    answer: Result<GroupAnswer, GroupError>,
+    answer: Result<GroupAnswer, AskError>,
     method: &str,
     path: &str,
     body: Value,
 ) -> (Answer, Vec<GroupCommand>) {
     let story = Story::new();
-    story.instance.groups_answer(answer);
+    story.instance.tells(answer.map(Told::Group));
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let answer = story.call(method, path, &body).await;
-    (answer, story.instance.asked(|asked| std::mem::take(&mut asked.groups)))
+    let asked = story.instance.asked(|asked| std::mem::take(&mut asked.questions));
+    let of_groups = |question| match question {
+        Question::Group(command) => command,
+    };
+    (answer, asked.into_iter().map(of_groups).collect())
 }
 
 #[tokio::test]
@@ -113,15 +117,14 @@ async fn what_is_no_group_is_not_found_and_what_whatsapp_refuses_is_said() {
         assert_eq!((answer.error(), asked.len()), (error(404, "GROUP_NOT_FOUND"), 0), "{path}");
     }
     let path = format!("/groups/{ID}");
-    let (answer, _) = ask(Err(GroupError::Unknown), "GET", &path, Value::Null).await;
+    let (answer, _) = ask(Err(AskError::Unknown), "GET", &path, Value::Null).await;
     assert_eq!(answer.error(), error(404, "GROUP_NOT_FOUND"));
-    let (answer, _) = ask(Err(GroupError::Refused(401)), "POST", &format!("{path}/leave"), Value::Null).await;
+    let (answer, _) = ask(Err(AskError::Refused(401)), "POST", &format!("{path}/leave"), Value::Null).await;
     assert_eq!(answer.error(), error(422, "GROUP_OPERATION_FAILED"));
     assert_eq!(answer.details(), json!({ "whatsapp_code": 401 }));
-    let (answer, _) =
-        ask(Err(GroupError::NotConnected(Status::Offline)), "GET", "/groups", Value::Null).await;
+    let (answer, _) = ask(Err(AskError::NotConnected(Status::Offline)), "GET", "/groups", Value::Null).await;
     assert_eq!(answer.error(), error(503, "INSTANCE_NOT_CONNECTED"));
-    let (answer, _) = ask(Err(GroupError::Internal), "GET", "/groups", Value::Null).await;
+    let (answer, _) = ask(Err(AskError::Internal), "GET", "/groups", Value::Null).await;
     assert_eq!(answer.error(), error(500, "INTERNAL_ERROR"));
 }
 
@@ -223,7 +226,7 @@ async fn links_lead_in_and_are_revoked() {
     assert_eq!(asked, [GroupCommand::InviteInfo(code.into())]);
     assert_eq!((&answer.json()["subject"], &answer.json()["size"]), (&json!("Marketing Team"), &json!(2)));
     let (answer, _) =
-        ask(Err(GroupError::Refused(410)), "GET", &format!("/groups/invite/{code}"), Value::Null).await;
+        ask(Err(AskError::Refused(410)), "GET", &format!("/groups/invite/{code}"), Value::Null).await;
     assert_eq!(answer.error(), error(404, "GROUP_NOT_FOUND"));
 
     for (inside, status) in [(true, "joined"), (false, "pending")] {
@@ -276,7 +279,7 @@ async fn whoever_may_only_look_changes_nothing() {
     let (_, token) = story.token("read", None).await;
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str())];
-    story.instance.groups_answer(Ok(GroupAnswer::Groups(Vec::new())));
+    story.instance.tells(Ok(Told::Group(GroupAnswer::Groups(Vec::new()))));
     assert_eq!(story.call_with("GET", "/groups", &headers, "").await.status, 200);
     for (method, path) in [
         ("POST", "/groups".to_owned()),

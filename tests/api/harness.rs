@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
     account::{
-        self, Batched, Evidence, GroupAnswer, GroupCommand, GroupError, Link, Qr, Recipient, SendBatch,
-        SendError, SendMessage, Sent, StateChange, Status,
+        self, Ask, AskError, Batched, CodeState, Evidence, GroupAnswer, Link, Qr, Question, Recipient,
+        SendBatch, SendError, SendMessage, Sent, StateChange, Status, Told,
     },
     api::{Instance, Parts, Peer, router},
     clock::Millis,
     daemon::{
-        Shown,
+        CodeRefused, Shown,
         media::{FileError, Scratch, SendMedia, Stored},
     },
     store::{
@@ -50,7 +50,7 @@ struct Script {
     link: watch::Sender<Link>,
     answer: Mutex<Result<Sent, SendError>>,
     file_error: Mutex<Option<FileError>>,
-    group_answer: Mutex<Result<GroupAnswer, GroupError>>,
+    told: Mutex<Result<Told, AskError>>,
     evidence: Mutex<Option<Evidence>>,
     folder: tempfile::TempDir,
     asked: Mutex<Asked>,
@@ -63,11 +63,12 @@ pub(crate) struct Asked {
     pub(crate) batches: Vec<SendBatch>,
     pub(crate) shown: Vec<Shown>,
     pub(crate) changes: Vec<StateChange>,
-    pub(crate) groups: Vec<GroupCommand>,
+    pub(crate) questions: Vec<Question>,
     pub(crate) files: Vec<SendMedia>,
     pub(crate) checked: Vec<String>,
     pub(crate) histories: Vec<(Recipient, u32)>,
     pub(crate) connects: usize,
+    pub(crate) numbers: Vec<String>,
     pub(crate) logouts: Vec<bool>,
 }
 
@@ -87,6 +88,14 @@ impl Instance for Scripted {
                 (link.status, link.reason) = (Status::Pending, None);
             }
         });
+    }
+
+    async fn pair_by_code(&self, number: String) -> Result<Option<String>, CodeRefused> {
+        self.asked(|asked| asked.numbers.push(number));
+        match self.0.link.borrow().code.clone() {
+            CodeState::Refused(code) => Err(CodeRefused { code }),
+            code => Ok(code.text().map(str::to_owned)),
+        }
     }
 
     async fn disconnect(&self, logout: bool) {
@@ -145,9 +154,9 @@ impl Instance for Scripted {
         self.0.answer.lock().unwrap().clone().map(|_| "H1".to_owned())
     }
 
-    async fn group(&self, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
-        self.asked(|asked| asked.groups.push(command));
-        self.0.group_answer.lock().unwrap().clone()
+    async fn ask<A: Ask>(&self, question: A) -> Result<A::Told, AskError> {
+        self.asked(|asked| asked.questions.push(question.into()));
+        Ok(A::told(self.0.told.lock().unwrap().clone()?).expect("what the story answers fits what was asked"))
     }
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {
@@ -166,8 +175,8 @@ impl Scripted {
         *self.0.file_error.lock().unwrap() = Some(error);
     }
 
-    pub(crate) fn groups_answer(&self, answer: Result<GroupAnswer, GroupError>) {
-        *self.0.group_answer.lock().unwrap() = answer;
+    pub(crate) fn tells(&self, answer: Result<Told, AskError>) {
+        *self.0.told.lock().unwrap() = answer;
     }
 
     pub(crate) fn becomes(&self, status: Status, reason: Option<&'static str>) {
@@ -177,6 +186,10 @@ impl Scripted {
     pub(crate) fn shows(&self, code: &str) {
         let qr = Qr { text: code.into(), generated_at: START, expires_at: START + Duration::from_secs(20) };
         self.0.link.send_modify(|link| (link.status, link.qr) = (Status::QrReady, Some(qr)));
+    }
+
+    pub(crate) fn link_code(&self, code: CodeState) {
+        self.0.link.send_modify(|link| link.code = code);
     }
 
     pub(crate) fn shows_of_itself(&self, evidence: Option<Evidence>) {
@@ -220,12 +233,13 @@ impl Story {
             name: Some("Meu WhatsApp".into()),
             platform: Some("android".into()),
             qr: None,
+            code: CodeState::None,
         };
         let instance = Scripted(Arc::new(Script {
             link: watch::Sender::new(link),
             answer: Mutex::new(Ok(sent())),
             file_error: Mutex::new(None),
-            group_answer: Mutex::new(Ok(GroupAnswer::Done)),
+            told: Mutex::new(Ok(Told::Group(GroupAnswer::Done))),
             evidence: Mutex::default(),
             folder: tempfile::tempdir().unwrap(),
             asked: Mutex::default(),

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use wazap::{
     account::{
-        Answer, Body, Command, GroupAnswer, GroupCommand, GroupError, GroupView, Recipient, SendError,
+        Answer, Ask, AskError, Body, Command, GroupAnswer, GroupCommand, GroupView, Recipient, SendError,
         SendMessage, Sent,
     },
     sandbox::Sending,
@@ -75,16 +75,16 @@ pub fn group_events(pair: &Pair) -> Vec<Value> {
     pair.events_of("group.updated")
 }
 
-pub fn done(pair: &mut Pair, command: GroupCommand) -> Result<GroupAnswer, GroupError> {
-    let ticket = pair.ask(Command::Group(command));
+pub fn done(pair: &mut Pair, command: GroupCommand) -> Result<GroupAnswer, AskError> {
+    let ticket = pair.ask(Command::Ask(command.into()));
     pair.drive();
     match pair.answer(ticket).expect("answered") {
-        Answer::Group(answer) => answer.clone(),
+        Answer::Asked(answer) => answer.clone().map(|told| GroupCommand::told(told).expect("of groups")),
         other => panic!("a group command was answered with {other:?}"),
     }
 }
 
-pub fn view(answer: Result<GroupAnswer, GroupError>) -> GroupView {
+pub fn view(answer: Result<GroupAnswer, AskError>) -> GroupView {
     match answer {
         Ok(GroupAnswer::Group(view)) => *view,
         other => panic!("no group: {other:?}"),

@@ -1,13 +1,13 @@
-//! What callers ask of groups. Each command is one query to the server or a few in a row; the answer follows the last.
+//! What callers ask of groups.
 
 use std::collections::VecDeque;
 
 use super::role;
 use crate::{
     account::{
-        Answer, Error, Status, Ticket,
-        dispatch::{Account, Effect, Turn},
-        link::Query,
+        AskError, Error, Told,
+        ask::{Next, Outcome, Step},
+        dispatch::{Account, Turn},
     },
     clock::Millis,
     stanza::{
@@ -147,27 +147,9 @@ pub enum GroupAnswer {
     Requests(Vec<GroupRequest>),
 }
 
-/// Why a [`GroupCommand`] was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GroupError {
-    /// Nothing was done.
-    #[error("the instance is not connected")]
-    NotConnected(Status),
-    /// There is no such group, or the account may not see it.
-    #[error("no such group")]
-    Unknown,
-    /// WhatsApp said no.
-    #[error("WhatsApp refused")]
-    Refused(u16),
-    /// A fault of ours, or an answer that cannot be read.
-    #[error("internal error")]
-    Internal,
-}
-
 /// A command under way.
 #[derive(Debug)]
 pub(in crate::account) struct GroupWork {
-    ticket: Ticket,
     command: GroupCommand,
     /// What was asked last.
     asked: GroupQuery,
@@ -176,44 +158,22 @@ pub(in crate::account) struct GroupWork {
 }
 
 impl GroupWork {
-    pub(in crate::account) const fn ticket(&self) -> Ticket {
-        self.ticket
+    /// With the first of these steps.
+    fn go(command: GroupCommand, mut steps: VecDeque<GroupQuery>) -> Next {
+        let Some(asked) = steps.pop_front() else { return Next::Done(Told::Group(GroupAnswer::Done)) };
+        let query = asked.clone();
+        Next::query(move |id| query.build(id), Step::Group(Box::new(Self { command, asked, rest: steps })))
     }
 }
 
 impl Account {
-    pub(in crate::account) fn group_command(
-        &mut self,
-        ticket: Ticket,
+    pub(in crate::account) fn group_asked(
+        &self,
         command: GroupCommand,
         turn: &mut Turn<'_>,
-    ) -> Result<(), Error> {
-        if !self.can_send() {
-            let refused = GroupError::NotConnected(self.link.status);
-            turn.effects.push(Effect::Answer(ticket, Answer::Group(Err(refused))));
-            return Ok(());
-        }
-        let mut steps: VecDeque<GroupQuery> = self.steps(&command, turn)?.into();
-        match steps.pop_front() {
-            Some(first) => self.ask_step(ticket, command, first, steps, turn),
-            None => turn.effects.push(Effect::Answer(ticket, Answer::Group(Ok(GroupAnswer::Done)))),
-        }
-        Ok(())
-    }
-
-    fn ask_step(
-        &mut self,
-        ticket: Ticket,
-        command: GroupCommand,
-        asked: GroupQuery,
-        rest: VecDeque<GroupQuery>,
-        turn: &mut Turn<'_>,
-    ) {
-        let Some(conn) = &mut self.conn else { return };
-        let built = asked.clone();
-        let work = GroupWork { ticket, command, asked, rest };
-        let id = conn.query(Query::GroupWork(Box::new(work)), turn.now);
-        turn.send(&built.build(&id));
+    ) -> Result<Outcome, Error> {
+        let steps = self.steps(&command, turn)?.into();
+        Ok(Ok(GroupWork::go(command, steps)))
     }
 
     fn steps(&self, command: &GroupCommand, turn: &mut Turn<'_>) -> Result<Vec<GroupQuery>, Error> {
@@ -302,33 +262,17 @@ impl Account {
         Ok(all)
     }
 
-    pub(in crate::account) fn group_work_answered(
-        &mut self,
-        work: GroupWork,
-        node: &Node,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Error> {
-        let ticket = work.ticket;
-        let answer = if let Some(refusal) = Iq::refusal(node) {
-            let unknown =
-                refusal.code == 404 || (refusal.code == 403 && matches!(work.asked, GroupQuery::Info(_)));
-            Some(Err(if unknown { GroupError::Unknown } else { GroupError::Refused(refusal.code) }))
-        } else {
-            self.step_done(work, node, turn)?
-        };
-        if let Some(answer) = answer {
-            turn.effects.push(Effect::Answer(ticket, Answer::Group(answer)));
-        }
-        Ok(())
-    }
-
-    /// `None`: there is more to ask.
-    fn step_done(
+    pub(in crate::account) fn group_told(
         &mut self,
         mut work: GroupWork,
         node: &Node,
         turn: &mut Turn<'_>,
-    ) -> Result<Option<Result<GroupAnswer, GroupError>>, Error> {
+    ) -> Result<Outcome, Error> {
+        if let Some(refusal) = Iq::refusal(node) {
+            let unknown =
+                refusal.code == 404 || (refusal.code == 403 && matches!(work.asked, GroupQuery::Info(_)));
+            return Ok(Err(if unknown { AskError::Unknown } else { AskError::Refused(refusal.code) }));
+        }
         let info = || node.find("group").and_then(|group| GroupInfo::parse(group).ok());
         if let (GroupQuery::Info(_) | GroupQuery::Create { .. }, Some(mut info)) = (&work.asked, info()) {
             // Whoever could not be added is listed, too, with an error.
@@ -338,24 +282,23 @@ impl Account {
             info.members.retain(|member| !refused.contains(&member.jid));
             self.keep_group(&info, turn)?;
         }
-        if let Some(mut next) = work.rest.pop_front() {
-            if let GroupQuery::Description { group, previous, .. } = &mut next {
+        if let Some(next) = work.rest.front_mut() {
+            if let GroupQuery::Description { group, previous, .. } = next {
                 *previous = turn.tx.groups().find(group)?.and_then(|known| known.description_id);
             }
-            self.ask_step(work.ticket, work.command, next, work.rest, turn);
-            return Ok(None);
+            return Ok(Ok(GroupWork::go(work.command, work.rest)));
         }
         let answer = match work.command {
             GroupCommand::List => {
-                let Ok(groups) = read_groups(node) else { return Ok(Some(Err(GroupError::Internal))) };
+                let Ok(groups) = read_groups(node) else { return Ok(Err(AskError::Internal)) };
                 let mut views = Vec::new();
                 for info in &groups {
                     self.keep_group(info, turn)?;
-                    views.push(self.group_view(&info.jid, turn)?.ok_or(GroupError::Internal));
+                    views.push(self.group_view(&info.jid, turn)?.ok_or(AskError::Internal));
                 }
                 match views.into_iter().collect::<Result<Vec<_>, _>>() {
                     Ok(views) => GroupAnswer::Groups(views),
-                    Err(error) => return Ok(Some(Err(error))),
+                    Err(error) => return Ok(Err(error)),
                 }
             }
             GroupCommand::Create { .. } => {
@@ -363,7 +306,7 @@ impl Account {
                     Some(info) => self.group_view(&info.jid, turn)?,
                     None => None,
                 }) else {
-                    return Ok(Some(Err(GroupError::Internal)));
+                    return Ok(Err(AskError::Internal));
                 };
                 let mut results = Vec::new();
                 for result in read_results(node).into_iter().filter(|result| !self.is_own(&result.jid)) {
@@ -378,13 +321,13 @@ impl Account {
                 };
                 match found {
                     Some(view) => GroupAnswer::Group(Box::new(view)),
-                    None => return Ok(Some(Err(GroupError::Internal))),
+                    None => return Ok(Err(AskError::Internal)),
                 }
             }
             // Of a group that one is not in nothing is kept.
             GroupCommand::InviteInfo(_) => match info() {
                 Some(info) => GroupAnswer::Group(Box::new(self.view_of(&info, turn)?)),
-                None => return Ok(Some(Err(GroupError::Internal))),
+                None => return Ok(Err(AskError::Internal)),
             },
             GroupCommand::Members { .. } | GroupCommand::Decide { .. } => {
                 let mut results = Vec::new();
@@ -403,14 +346,14 @@ impl Account {
             }
             GroupCommand::Invite(_) | GroupCommand::RevokeInvite(_) => match read_invite(node) {
                 Ok(code) => GroupAnswer::Invite(code),
-                Err(_) => return Ok(Some(Err(GroupError::Internal))),
+                Err(_) => return Ok(Err(AskError::Internal)),
             },
             GroupCommand::Join(_) => match joined(node) {
                 Ok((group, inside)) => GroupAnswer::Joined { group, inside },
-                Err(_) => return Ok(Some(Err(GroupError::Internal))),
+                Err(_) => return Ok(Err(AskError::Internal)),
             },
             GroupCommand::Requests(_) => {
-                let Ok(all) = read_join_requests(node) else { return Ok(Some(Err(GroupError::Internal))) };
+                let Ok(all) = read_join_requests(node) else { return Ok(Err(AskError::Internal)) };
                 let mut requests = Vec::new();
                 for request in all {
                     if let Some(alt) = &request.alt {
@@ -423,7 +366,7 @@ impl Account {
                 GroupAnswer::Requests(requests)
             }
         };
-        Ok(Some(Ok(answer)))
+        Ok(Ok(Next::Done(Told::Group(answer))))
     }
 
     fn lid_known(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Jid>, Error> {

@@ -264,6 +264,10 @@ impl<R: Read> Inflated<R> {
             let read = loop {
                 match self.compressed.read(&mut self.input) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // Whoever decrypts it found out at its end that it is another file.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        return Err(HistoryFault::Forged);
+                    }
                     read => break read.map_err(|_| HistoryFault::Unavailable)?,
                 }
             };
