@@ -90,7 +90,7 @@ story('Baileys and the instance are told the same thousand chats', async (cast, 
   const { body: health } = await instance.get('/health/details');
   assert.deepEqual({ ...health.history, done: 0 }, { waiting: 0, done: 0, failed: 0, messages: 12_002, recent_percent: 100, full_percent: null, last_error: null });
   // It was no news to anybody.
-  assert.deepEqual(instance.platform.messages.items, []);
+  assert.deepEqual(instance.platform.incoming(), []);
   assert.ok((await listed(instance, '/contacts', 'contacts')).length >= 1000);
   // What comes now is, and is answered with a quotation of what was said before the link.
   const { body: sent } = await instance.post('/send-message', { recipient: bob.number, message: 'indeed', reply_to: hello });
