@@ -187,7 +187,7 @@ impl Past {
             participant: key.participant.clone(),
             message_timestamp: Some(at),
             status: from_me.then_some(4 - i32::from(draw[7] % 2)),
-            starred: (draw[8] % 101 == 0).then_some(true),
+            starred: draw[8].is_multiple_of(101).then_some(true),
             push_name: (!from_me).then(|| if group { "Alguém".into() } else { self.name(chat) }),
             ..Default::default()
         };
@@ -253,7 +253,7 @@ impl Past {
             }
             _ => content.conversation = Some(text),
         }
-        if draw[10] % 11 == 0 {
+        if draw[10].is_multiple_of(11) {
             info.reactions = vec![Reaction {
                 key: Some(self.answer_key(chat, message, &other)),
                 text: Some("👍".into()),
