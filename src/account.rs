@@ -11,6 +11,7 @@ mod dispatch;
 mod events;
 mod evidence;
 mod groups;
+mod history;
 mod identity;
 mod link;
 mod manners;
@@ -49,6 +50,10 @@ pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use evidence::{Ended, Evidence, Offline};
 pub use groups::{GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupUpdate, GroupView};
+pub use history::{
+    HistoryFault, HistoryItem, HistoryJob, HistoryPart, HistoryReader, HistorySource, HistoryWanted,
+    fuzz_history,
+};
 pub use media::Attachment;
 pub use profile::{BusinessView, OWN_ABOUT, PictureView, PrivacyView, ProfileAnswer, ProfileCommand};
 pub use standing::standing_view;

@@ -20,6 +20,7 @@ mod finish;
 mod forward;
 mod groups;
 mod health;
+mod history;
 mod instance;
 mod kinds;
 mod labels;
@@ -146,6 +147,7 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/chats", get(chats::list))
         .route("/chats/{jid}", get(chats::one).patch(chats::change).delete(chats::delete))
         .route("/chats/{jid}/messages", get(messages::of_chat))
+        .route("/chats/{jid}/history", post(history::ask))
         .route("/contacts", get(contacts::list))
         .route("/contacts/{jid}", get(contacts::one).put(contacts::put).delete(contacts::delete))
         .route("/check-number", post(numbers::check))

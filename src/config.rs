@@ -33,6 +33,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// How much of the past is asked for when linking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// Names only.
+    Off,
+    /// What phones send every new companion.
+    Recent,
+    /// Everything the phone gives.
+    Full,
+}
+
 /// What becomes of incoming calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RejectCalls {
@@ -77,6 +88,8 @@ pub struct Config {
     pub wa_version: (u32, u32, u32),
     /// Whether the instance shows itself online. Online silences the phone's notifications.
     pub available: bool,
+    /// How much of the past is asked for when linking. More takes longer to link and more disk.
+    pub history: History,
     /// What becomes of incoming calls.
     pub reject_calls: RejectCalls,
     /// How long the event log is kept. Shorter saves disk; a receiver that was away for longer misses events.
@@ -121,6 +134,7 @@ impl Config {
             device_name: layers.required("device-name", "wazap", value::device_name)?,
             wa_version: layers.required("wa-version", "auto", value::version)?.unwrap_or(WA_VERSION),
             available: layers.required("presence", "unavailable", value::presence)?,
+            history: layers.required("history", "recent", value::history)?,
             reject_calls: layers.required("reject-calls", "off", value::reject_calls)?,
             event_retention: layers.required("event-retention", "7d", value::duration)?,
             event_max: layers.required("event-max", "1000000", value::count)?,

@@ -3,11 +3,12 @@
 mod blobs;
 mod connection;
 mod driver;
+mod history;
 pub mod media;
 mod portrait;
 mod preview;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -61,6 +62,8 @@ pub struct Options {
     pub account: Settings,
     /// How to reach the server.
     pub net: net::Options,
+    /// Where history files lie while they are read; made when the first one comes.
+    pub spool: PathBuf,
 }
 
 /// What the account can show of itself.
@@ -229,8 +232,9 @@ impl Handle {
                     Answer::Done
                     | Answer::MediaHosts(_)
                     | Answer::Reuploaded(_)
-                    | Answer::Batch(_)
                     | Answer::Asked(_)
+                    | Answer::Batch(_)
+                    | Answer::PhoneAsked(_)
                     | Answer::Evidence(_),
                     _,
                 )) => {
@@ -278,6 +282,15 @@ impl Handle {
         match timeout(ASK_WAIT, self.command(Command::Ask(question.into()))).await {
             Ok(Some((Answer::Asked(answer), _))) => A::told(answer?).ok_or(AskError::Internal),
             _ => Err(AskError::Internal),
+        }
+    }
+
+    /// Asks the phone for older messages of a chat; the question's id. What comes of it is an event.
+    pub async fn history(&self, chat: Recipient, count: u32) -> Result<String, SendError> {
+        match self.command(Command::History { chat, count }).await {
+            Some((Answer::PhoneAsked(id), _)) => Ok(id),
+            Some((Answer::Refused(error), _)) => Err(error),
+            _ => Err(SendError::Internal),
         }
     }
 

@@ -51,7 +51,12 @@ const MAX_LEVELS: usize = 100;
 /// is decoded; this counts them without decoding, so that a message costs what its size lets expect. What is no
 /// protobuf passes: whoever decodes it says so.
 pub fn is_modest(bytes: &[u8]) -> bool {
-    let message = POOL.as_ref().and_then(|pool| pool.get_message_by_name("wa.Message"));
+    is_modest_as("wa.Message", bytes)
+}
+
+/// The same for another message of our schema, by its full name.
+pub fn is_modest_as(name: &str, bytes: &[u8]) -> bool {
+    let message = POOL.as_ref().and_then(|pool| pool.get_message_by_name(name));
     let mut left = MAX_MEMBERS;
     message.is_none_or(|message| count(&message, bytes, &mut left, MAX_LEVELS).is_some())
 }

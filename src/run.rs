@@ -11,7 +11,7 @@ use crate::{
     api,
     cli::{Console, Failure},
     clock::Millis,
-    config::{Config, RejectCalls},
+    config::{self, Config, RejectCalls},
     daemon::{self, Handle, media::Desk},
     demo::Demo,
     media::Documents,
@@ -83,6 +83,11 @@ pub async fn run(
             device_name: config.device_name.clone(),
             wa_version: config.wa_version,
             available: config.available,
+            history: match config.history {
+                config::History::Off => account::HistoryWanted::Off,
+                config::History::Recent => account::HistoryWanted::Recent,
+                config::History::Full => account::HistoryWanted::Full,
+            },
             server_root: config.server_root,
             public_url: public_url.clone(),
             pair_phone: config.pair_phone.clone(),
@@ -93,6 +98,7 @@ pub async fn run(
             },
         },
         net: net_options(&config, extra_roots)?,
+        spool: config.data.join("history"),
     };
     let cdn = Cdn::new(options.net.proxy.clone(), options.net.extra_roots.as_deref());
     let (handle, driver) = daemon::start(store.clone(), options, stop.clone()).await?;

@@ -18,6 +18,7 @@ pub mod events;
 mod folder;
 pub mod groups;
 pub mod health;
+pub mod history;
 pub mod hooks;
 mod key;
 pub mod labels;

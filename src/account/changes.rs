@@ -82,7 +82,12 @@ impl Account {
     }
 
     /// Whether the sender of a message wrote that other one, too.
-    fn wrote(&self, other: &Message, reported: &Reported<'_>, turn: &Turn<'_>) -> Result<bool, Error> {
+    pub(super) fn wrote(
+        &self,
+        other: &Message,
+        reported: &Reported<'_>,
+        turn: &Turn<'_>,
+    ) -> Result<bool, Error> {
         if other.key.from_me || reported.message.key.from_me {
             return Ok(other.key.from_me == reported.message.key.from_me);
         }
@@ -108,7 +113,7 @@ impl Account {
     }
 
     /// The names are tried in every combination: which one the other side knew somebody by is not told.
-    fn open_add_on(
+    pub(super) fn open_add_on(
         &self,
         add_on: &Encrypted,
         target: Option<&Message>,
@@ -239,12 +244,12 @@ fn manages(person: &Jid, chat: &Chat, turn: &Turn<'_>) -> Result<bool, Error> {
 }
 
 /// The message of the chat that a key names, whoever's point of view the key was written from.
-fn named(key: &proto::MessageKey, chat: &Chat, turn: &Turn<'_>) -> Result<Option<Message>, Error> {
+pub(super) fn named(key: &proto::MessageKey, chat: &Chat, turn: &Turn<'_>) -> Result<Option<Message>, Error> {
     let Some(id) = &key.id else { return Ok(None) };
     Ok(turn.tx.messages().find_in_chat(chat.id, id)?)
 }
 
 /// A time by somebody else's clock; the message's own where it is missing.
-fn clock_of(at_ms: Option<i64>, message: Millis) -> Millis {
+pub(super) fn clock_of(at_ms: Option<i64>, message: Millis) -> Millis {
     at_ms.and_then(|ms| u64::try_from(ms).ok()).map_or(message, Millis)
 }

@@ -10,6 +10,7 @@ use super::{
     Sent, StateChange, Status, Told,
     app_state::Waiting,
     evidence::{Evidence, Seen},
+    history::{HistoryJob, HistoryPart, HistoryWanted, Reading},
     link::{Conn, Outage, Phase, Retry, STOPPED},
     props::Props,
     tokens,
@@ -33,6 +34,8 @@ pub struct Settings {
     pub wa_version: (u32, u32, u32),
     /// Shown online while connected.
     pub available: bool,
+    /// How much of the past is asked for when linking.
+    pub history: HistoryWanted,
     /// The Noise root of the network.
     pub server_root: [u8; 32],
     /// Base of links to this instance, without a slash at the end.
@@ -77,6 +80,13 @@ pub enum Command {
         state: ChatState,
         /// Then the account pauses by itself.
         lasting: Option<Duration>,
+    },
+    /// Older messages of a chat than those that are known.
+    History {
+        /// The chat.
+        chat: Recipient,
+        /// How many, at most.
+        count: u32,
     },
     /// Ask the server something, now or not at all.
     Ask(Question),
@@ -136,6 +146,8 @@ pub enum Input {
     Closed(CloseCause),
     /// What [`Effect::Fetch`] asked for: the file, verified, or nothing.
     Fetched(u64, Option<Vec<u8>>),
+    /// What [`Effect::History`] asked for, next in order.
+    History(u64, HistoryPart),
     /// Somebody asks.
     Command(Ticket, Command),
     /// [`Account::deadline`] passed.
@@ -172,6 +184,8 @@ pub enum Answer {
     Send(Result<Sent, SendError>),
     /// A batch was stored, replayed, or not accepted.
     Batch(Result<Batched, SendError>),
+    /// The phone was asked for older messages: the question's id.
+    PhoneAsked(String),
     /// Not connected, but trying: ask again once connected.
     Later(Status),
 }
@@ -190,6 +204,8 @@ pub enum Effect {
     Settled(Ticket, Result<(), u16>),
     /// Download, verify and decrypt; [`Input::Fetched`] brings it back.
     Fetch(Blob),
+    /// Read a history file; [`Input::History`] brings it slice by slice. One at a time: a new one replaces another.
+    History(HistoryJob),
     /// The link changed.
     Link(Link),
 }
@@ -244,6 +260,8 @@ pub struct Account {
     pub(super) writes_wait: bool,
     /// Callers who wait for that.
     pub(super) state_waiting: Vec<Waiting>,
+    /// History that is being read.
+    pub(super) reading: Reading,
     /// What was seen of the connections.
     pub(super) seen: Seen,
     /// What the server has set for this client.
@@ -308,6 +326,7 @@ impl Account {
             waiting: HashMap::new(),
             writes_wait: turn.tx.app_state().waiting()? > 0,
             state_waiting: Vec::new(),
+            reading: Reading::load(turn)?,
             seen: Seen::default(),
             props: Props::load(turn.tx)?,
             nct_salt: tokens::stored_salt(turn.tx)?,
@@ -342,6 +361,10 @@ impl Account {
             Input::Closed(cause) => self.closed(cause, turn),
             Input::Tick => self.tick(turn),
             Input::Fetched(id, content) => self.fetched(id, content, turn),
+            Input::History(id, part) => self.history_part(id, part, turn),
+            Input::Command(ticket, Command::History { chat, count }) => {
+                self.ask_history(ticket, &chat, count, turn)
+            }
             Input::Command(ticket, Command::Change(change)) => self.change_state(ticket, &change, turn),
             Input::Command(ticket, Command::Connect) => {
                 self.connect(turn)?;
@@ -398,6 +421,7 @@ impl Account {
         self.report_identities(turn)?;
         self.pump(turn)?;
         self.pump_app_state(turn)?;
+        self.pump_history(turn)?;
         if turn.effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
             self.seen.last_out = Some(turn.now);
         }

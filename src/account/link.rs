@@ -13,6 +13,7 @@ pub(super) use conn::{Conn, Outage, Phase, Query, Retry};
 use super::{
     CodeState, Error, Link, Qr, SendError, Status,
     dispatch::{Account, CloseCause, Effect, Turn},
+    history::Reading,
     payload,
     props::Props,
 };
@@ -47,7 +48,8 @@ impl Account {
         let scheduled = self.next_due.filter(|_| self.can_send());
         let standing = self.standing_deadline().filter(|_| self.can_send());
         let link = self.conn.as_ref().map(Conn::deadline);
-        [link, self.retry.at, outage, scheduled, standing].into_iter().flatten().min()
+        let history = self.reading.deadline(self.can_send());
+        [link, self.retry.at, outage, scheduled, standing, history].into_iter().flatten().min()
     }
 
     pub(super) fn start(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
@@ -306,6 +308,7 @@ impl Account {
         self.nct_salt = None;
         self.standing = Standing::default();
         (self.ask_again_at, self.put_off_until) = (None, None);
+        self.reading = Reading::default();
         self.device = Self::new_device(&self.settings, turn)?;
         self.link.paired = false;
         Ok(())

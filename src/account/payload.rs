@@ -3,7 +3,7 @@
 use md5::{Digest as _, Md5};
 use prost::Message as _;
 
-use super::Settings;
+use super::{Settings, history::HistoryWanted};
 use crate::{
     crypto::signal::SignedPreKey,
     proto::{
@@ -22,6 +22,11 @@ const PLATFORM_CHROME: i32 = 1;
 pub(super) const QR_CLIENT_TYPE: char = '1';
 /// The same in words, while a code is typed; the server takes `Browser (OS)` and nothing else.
 pub(super) const PLATFORM_DISPLAY: &str = "Chrome (Linux)";
+
+/// How far back a full history may go: further than WhatsApp does.
+const FULL_DAYS: u32 = 36_500;
+/// Megabytes that the history may take (Baileys 7 announces as many).
+const STORAGE_QUOTA: u32 = 10_240;
 
 fn common(settings: &Settings) -> ClientPayload {
     let (primary, secondary, tertiary) = settings.wa_version;
@@ -63,8 +68,10 @@ pub(super) fn registration(settings: &Settings, device: &Device, signed: &Signed
             ..Default::default()
         }),
         platform_type: Some(PLATFORM_CHROME),
-        require_full_sync: Some(false),
+        require_full_sync: Some(settings.history == HistoryWanted::Full),
         history_sync_config: Some(HistorySyncConfig {
+            full_sync_days_limit: (settings.history == HistoryWanted::Full).then_some(FULL_DAYS),
+            storage_quota_mb: Some(STORAGE_QUOTA),
             inline_initial_payload_in_e2ee_msg: Some(true),
             support_bot_user_agent_chat_history: Some(true),
             support_cag_reactions_and_polls: Some(true),

@@ -70,6 +70,7 @@ impl Account {
             placeholder_message_resend_request: vec![PlaceholderMessageResendRequest {
                 message_key: Some(message_key),
             }],
+            ..Default::default()
         };
         self.ask_phone(
             ProtocolMessage {

@@ -10,7 +10,6 @@ use super::{
     dispatch::{Account, Turn},
     events::Reported,
     sender_keys::in_chat,
-    tokens::SaltFrom,
 };
 use crate::{
     clock::Millis,
@@ -83,7 +82,7 @@ impl Account {
             from_me: source.from_me,
             participant: in_chat(&source.chat.jid).then(|| source.sender.bare()),
         };
-        if turn.tx.messages().find(&key)?.is_some() {
+        if turn.tx.history().same(&key)?.is_some() {
             // Sent again by somebody whom another way of getting it has overtaken: it may open a new session. And what
             // is told everybody again comes with the key to the next ones.
             let resent = incoming.encs.iter().any(|enc| enc.count.is_some());
@@ -342,25 +341,9 @@ impl Account {
             self.learn_mapping(mapping, turn)?;
         }
         if let Some(history) = &protocol.history_sync_notification {
-            turn.tx.sync().add_history(&incoming.id, &history.encode_to_vec())?;
-            let inline = inline_history(history);
-            if let Some(name) = inline.as_ref().and_then(|sync| self.own_name_in(sync)) {
-                self.learn_own_name(&name, turn)?;
-            }
-            if let Some(salt) = inline.and_then(|sync| sync.nct_salt) {
-                self.learn_nct_salt(&salt, SaltFrom::History, turn)?;
-            }
-            if let Some(own) = self.own_pn() {
-                turn.send(&Receipt::new(incoming.id.clone(), own, ReceiptKind::HistSync).build_to());
-            }
+            self.history_announced(&incoming.id, &source.sender, history, turn)?;
         }
         Ok(true)
-    }
-
-    /// The account's own push name, where history tells it.
-    fn own_name_in(&self, sync: &proto::HistorySync) -> Option<String> {
-        let own = |id: &str| id.parse::<Jid>().is_ok_and(|jid| self.is_own(&jid));
-        sync.pushnames.iter().find(|name| name.id.as_deref().is_some_and(own))?.pushname.clone()
     }
 
     /// The answer of success; also to what was decrypted before.
@@ -466,17 +449,6 @@ pub(super) fn file(row: i64, content: &[u8], turn: &Turn<'_>) -> Result<(), Erro
         turn.tx.chats().set_aside(row)?;
     }
     Ok(())
-}
-
-/// What a notification of history carries in itself.
-fn inline_history(history: &proto::message::HistorySyncNotification) -> Option<proto::HistorySync> {
-    use std::io::Read as _;
-    /// Inline payloads are small; a bomb is cut here.
-    const LIMIT: u64 = 4 << 20;
-    let compressed = history.initial_hist_bootstrap_inline_payload.as_deref()?;
-    let mut bytes = Vec::new();
-    flate2::read::ZlibDecoder::new(compressed).take(LIMIT).read_to_end(&mut bytes).ok()?;
-    proto::HistorySync::decode(&*bytes).ok()
 }
 
 /// Why, in words for the consumer.

@@ -21,6 +21,7 @@ use crate::{
     store::{
         self,
         chats::{ChatView, Mute},
+        history::Coverage,
     },
     wire::Jid,
 };
@@ -62,16 +63,22 @@ pub(super) async fn one<I: Instance>(
         .read(move |tx| match tx.messages().find_chat(&chat.known_as(tx, now)?)? {
             Some(chat) => {
                 let view = tx.chats().view(chat.id)?;
-                let labels = tx.chats().labels_of(chat.id)?;
-                Ok::<_, store::Error>(view.map(|view| (view, labels)))
+                let (labels, coverage) = (tx.chats().labels_of(chat.id)?, tx.history().coverage(chat.id)?);
+                Ok::<_, store::Error>(view.map(|view| (view, labels, coverage)))
             }
             None => Ok(None),
         })
         .await?;
-    let (view, labels) = found.ok_or(ApiError::ChatNotFound(jid))?;
+    let (view, labels, coverage) = found.ok_or(ApiError::ChatNotFound(jid))?;
     let mut body = Map::new();
     body.insert("success".into(), true.into());
     body.extend(render(&view, &labels, now));
+    let Coverage { oldest, more } = coverage;
+    let (id, at) = oldest.map(|(id, at)| (id, at.rfc3339())).unzip();
+    body.insert(
+        "history".into(),
+        json!({ "oldest_message_id": id, "oldest_message_at": at, "complete": more.map(|more| !more) }),
+    );
     Ok(reply::ok(&Value::Object(body)))
 }
 
@@ -214,7 +221,7 @@ pub(super) fn named(jid: &str) -> Result<Recipient, ApiError> {
     chat.ok_or(ApiError::Internal)
 }
 
-fn chat_in(jid: &str, faults: &mut Faults) -> Option<Recipient> {
+pub(super) fn chat_in(jid: &str, faults: &mut Faults) -> Option<Recipient> {
     let read = recipient::read(&Value::String(jid.to_owned())).and_then(Result::ok);
     if read.is_none() {
         faults.add("jid", recipient::WRONG);

@@ -42,12 +42,12 @@ pub(super) async fn details<I: Instance>(
 ) -> Result<Response, ApiError> {
     let evidence = app.parts.instance.evidence().await;
     let now = app.now();
-    let (queues, hooks, standing) = app
+    let (queues, hooks, standing, history) = app
         .parts
         .store
         .read(move |tx| {
             let (queues, hooks) = (tx.health().queues()?, standings(tx, now)?);
-            Ok::<_, crate::store::Error>((queues, hooks, tx.standing().load()?))
+            Ok::<_, crate::store::Error>((queues, hooks, tx.standing().load()?, tx.history().standing()?))
         })
         .await?;
     let mut problems = problems(evidence.as_ref(), &queues, &hooks, now);
@@ -73,6 +73,15 @@ pub(super) async fn details<I: Instance>(
             "undecryptable": waiting(queues.undecryptable, now),
             "scheduled": { "rows": queues.scheduled.rows, "next_at": time(queues.scheduled.oldest) },
             "app_state": queues.app_state,
+        },
+        "history": {
+            "waiting": history.waiting,
+            "done": history.done,
+            "failed": history.given_up,
+            "messages": history.messages,
+            "recent_percent": history.recent,
+            "full_percent": history.full,
+            "last_error": history.last_error,
         },
         "webhooks": hooks.iter().map(Standing::described).collect::<Vec<_>>(),
         "events": { "oldest": queues.events.0, "newest": queues.events.1 },

@@ -5,7 +5,10 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use crate::{
-    account::{Ask, AskError, Batched, Evidence, Link, SendBatch, SendError, SendMessage, Sent, StateChange},
+    account::{
+        Ask, AskError, Batched, Evidence, Link, Recipient, SendBatch, SendError, SendMessage, Sent,
+        StateChange,
+    },
     daemon::{
         CodeRefused, Shown,
         media::{Desk, FileError, Scratch, SendMedia, Source, Stored},
@@ -38,6 +41,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn show(&self, what: Shown) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Changes something of app state; waits for WhatsApp's word as a send does.
     fn change(&self, change: StateChange) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Asks the phone for older messages of a chat; the question's id.
+    fn history(&self, chat: Recipient, count: u32) -> impl Future<Output = Result<String, SendError>> + Send;
     /// Asks the server something, now or not at all.
     fn ask<A: Ask>(&self, question: A) -> impl Future<Output = Result<A::Told, AskError>> + Send;
     /// Whether a number has an account; what is learnt of it is kept.
@@ -93,6 +98,10 @@ impl Instance for Desk {
 
     async fn change(&self, change: StateChange) -> Result<(), SendError> {
         self.handle().change(change).await
+    }
+
+    async fn history(&self, chat: Recipient, count: u32) -> Result<String, SendError> {
+        self.handle().history(chat, count).await
     }
 
     async fn ask<A: Ask>(&self, question: A) -> Result<A::Told, AskError> {

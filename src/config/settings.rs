@@ -51,6 +51,9 @@ pub struct Settings {
     /// Whether the instance shows itself online; unavailable keeps notifications on the phone [default: unavailable]
     #[arg(long, value_name = "unavailable|available")]
     pub presence: Option<String>,
+    /// How much of the past is asked for when linking [default: recent]
+    #[arg(long, value_name = "off|recent|full")]
+    pub history: Option<String>,
     /// Reject incoming calls; with a text, it is sent to who called, once a minute at most [default: off]
     #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "on")]
     pub reject_calls: Option<String>,
@@ -84,7 +87,7 @@ pub struct Settings {
 }
 
 /// Flag names that an environment variable (`WAZAP_` and the name in capitals) may set too.
-pub const VARIABLES: [&str; 26] = [
+pub const VARIABLES: [&str; 27] = [
     "config",
     "data",
     "listen",
@@ -101,6 +104,7 @@ pub const VARIABLES: [&str; 26] = [
     "device-name",
     "wa-version",
     "presence",
+    "history",
     "reject-calls",
     "event-retention",
     "event-max",
@@ -133,6 +137,7 @@ impl Settings {
             "device-name" => &self.device_name,
             "wa-version" => &self.wa_version,
             "presence" => &self.presence,
+            "history" => &self.history,
             "reject-calls" => &self.reject_calls,
             "event-retention" => &self.event_retention,
             "event-max" => &self.event_max,

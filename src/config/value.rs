@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use zeroize::Zeroizing;
 
-use super::{LogFormat, RejectCalls};
+use super::{History, LogFormat, RejectCalls};
 use crate::net::Proxy;
 
 /// What would have been right, to end the sentence "allowed is …".
@@ -129,6 +129,15 @@ pub(super) fn presence(text: &str) -> Result<bool, Allowed> {
         "available" => Ok(true),
         "unavailable" => Ok(false),
         _ => allowed("unavailable or available"),
+    }
+}
+
+pub(super) fn history(text: &str) -> Result<History, Allowed> {
+    match text {
+        "off" => Ok(History::Off),
+        "recent" => Ok(History::Recent),
+        "full" => Ok(History::Full),
+        _ => allowed("off, recent or full"),
     }
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Handle, Options, Request, blobs,
     connection::{Connection, Happened},
+    history::{self, Parts},
 };
 use crate::{
     account::{self, Account, Answer, Effect, Input, Link, SendError, Ticket, Turn},
@@ -63,6 +64,8 @@ pub(super) struct Driver {
     /// Blobs that were asked for, and who brings them.
     fetched: mpsc::Receiver<(u64, Option<Vec<u8>>)>,
     fetching: mpsc::Sender<(u64, Option<Vec<u8>>)>,
+    /// The history file that is being read.
+    history: Option<Parts>,
     /// When the account wants to be woken.
     deadline: Option<Millis>,
 }
@@ -77,6 +80,7 @@ impl Driver {
         let mut seed = [0; 32];
         rand::fill(&mut seed);
         let core = Arc::new(Mutex::new(Core { account: None, rng: StdRng::from_seed(seed) }));
+        history::clean(&options.spool);
         let settings = options.account.clone();
         let shared = core.clone();
         let link = store
@@ -100,6 +104,7 @@ impl Driver {
             requests,
             fetched,
             fetching,
+            history: None,
             store,
             options,
             core,
@@ -127,6 +132,8 @@ impl Driver {
                 happened = Self::happens(&mut self.connection) => happened,
                 Some((id, content)) = self.fetched.recv() => Input::Fetched(id, content),
                 () = Self::due(self.deadline) => Input::Tick,
+                // The last: what happens now goes before what has been.
+                part = Self::past(&mut self.history) => part,
             };
             let mut inputs = vec![first];
             self.gather(&mut inputs);
@@ -155,6 +162,21 @@ impl Driver {
         match connection {
             Some(connection) => Self::input(connection.next().await),
             None => std::future::pending().await,
+        }
+    }
+
+    /// The next slice of history. A reader that ended without a word has not read to the end.
+    async fn past(history: &mut Option<Parts>) -> Input {
+        let part = match history {
+            Some(parts) => parts.recv().await,
+            None => std::future::pending().await,
+        };
+        match part {
+            Some((id, part)) => Input::History(id, part),
+            None => {
+                *history = None;
+                std::future::pending().await
+            }
         }
     }
 
@@ -285,6 +307,13 @@ impl Driver {
                     if let Some(requests) = self.requests.upgrade() {
                         let handle = Handle { requests, link: self.link.subscribe() };
                         blobs::fetch(handle, self.cdn.clone(), blob, self.fetching.clone());
+                    }
+                }
+                Effect::History(job) => {
+                    if let Some(requests) = self.requests.upgrade() {
+                        let handle = Handle { requests, link: self.link.subscribe() };
+                        let folder = self.options.spool.clone();
+                        self.history = Some(history::read(handle, self.cdn.clone(), folder, job));
                     }
                 }
                 // Shown since the commit.

@@ -12,7 +12,8 @@ use tokio::{
 use super::{
     core::{
         AppStateView, CallView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace,
-        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView, World,
+        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView,
+        World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
@@ -219,6 +220,19 @@ impl Admin {
             message: error.to_string(),
         })?;
         Ok((mimetype, bytes))
+    }
+
+    /// What history a companion of this phone that is linked later is sent.
+    pub fn history(
+        &self,
+        number: &str,
+        (chats, groups): (u32, u32),
+        messages: u32,
+        recent: u32,
+    ) -> Reply<()> {
+        self.shared.input(|world, now| {
+            Ok(world.set_past(world.phone(number)?, chats, messages, groups, recent, now)?)
+        })
     }
 
     /// What this phone received and decrypted, oldest first, waiting until there is something.

@@ -82,6 +82,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
             "/admin/phones/{number}/business",
             put(profile::make_business).delete(profile::unmake_business),
         )
+        .route("/admin/phones/{number}/history", post(history))
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))
@@ -353,6 +354,17 @@ async fn privacy(State(app): State<App>, Path(number): Path<String>, body: Body)
     });
     let settings = settings.collect::<Reply<Vec<_>>>()?;
     app.admin.privacy(&number, &settings).map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `{"chats", "messages", "groups"?, "recent"?}`: what history a companion linked later is sent.
+async fn history(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    let number_of = |key: &str, default: Option<u32>| match (body.0.get(key), default) {
+        (None, Some(default)) => Ok(default),
+        _ => u32::try_from(body.number(key)?).map_err(|_| bad(format!("{key}: too large"))),
+    };
+    let (chats, messages) = (number_of("chats", None)?, number_of("messages", None)?);
+    let (groups, recent) = (number_of("groups", Some(0))?, number_of("recent", Some(u32::MAX))?);
+    app.admin.history(&number, (chats, groups), messages, recent).map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn create_group(State(app): State<App>, body: Body) -> Reply<(StatusCode, Json<Value>)> {

@@ -13,6 +13,7 @@ mod compose;
 mod faults;
 mod forge;
 mod groups;
+mod history;
 mod iq;
 mod journal;
 mod link;
@@ -20,6 +21,7 @@ mod link_code;
 mod media;
 mod messages;
 mod operate;
+mod past;
 mod peer;
 mod phone;
 mod phone_groups;
@@ -84,6 +86,8 @@ pub(crate) enum Effect {
     Drop(ConnId),
     /// Neither read nor write for so long.
     Freeze(ConnId, Duration),
+    /// Put an encrypted file of a phone on the media server, before whatever tells of it.
+    Keep(Vec<u8>),
 }
 
 /// Switches of the command line that the world obeys.
@@ -120,7 +124,7 @@ enum Timer {
     /// The phone goes on with its first messages though the answer to the last is missing.
     Bootstrap {
         device: DeviceRef,
-        step: u8,
+        step: u32,
     },
 }
 

@@ -10,13 +10,14 @@ use super::{
     admin::{AdminError, DeviceCommand},
     core::{
         AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView,
-        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings, StandingChange, StatsView,
-        World,
+        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings,
+        StandingChange, StatsView, World,
     },
 };
 use crate::{
     clock::Millis,
     crypto::{PublicKey, app_state::Collection},
+    proto::message::HistorySyncNotification,
     stanza::{MemberChange, ReceiptKind},
     wire::{Jid, Node},
 };
@@ -37,6 +38,7 @@ pub enum Out {
 /// A WhatsApp that only moves when it is called.
 pub struct Lab {
     world: World,
+    blobs: Vec<Vec<u8>>,
 }
 
 type Reply<T> = Result<T, AdminError>;
@@ -45,7 +47,7 @@ impl Lab {
     /// Nobody lives in it yet. Device signatures are checked.
     pub fn new(seed: u64, chatstate_ttl: Duration) -> Self {
         let settings = Settings { chatstate_ttl, adv_strict: true };
-        Self { world: World::new(settings, StdRng::seed_from_u64(seed)) }
+        Self { world: World::new(settings, StdRng::seed_from_u64(seed)), blobs: Vec::new() }
     }
 
     /// A client with this Noise key finished its handshake and sent this ClientPayload; the connection's number.
@@ -77,13 +79,49 @@ impl Lab {
     pub fn take(&mut self) -> Vec<(u64, Out)> {
         let effects = self.world.take_effects().into_iter();
         effects
-            .map(|effect| match effect {
-                Effect::Send(id, node) => (id.0, Out::Node(node)),
-                Effect::Close(id) => (id.0, Out::Close),
-                Effect::Drop(id) => (id.0, Out::Cut),
-                Effect::Freeze(id, time) => (id.0, Out::Freeze(time)),
+            .filter_map(|effect| match effect {
+                Effect::Send(id, node) => Some((id.0, Out::Node(node))),
+                Effect::Close(id) => Some((id.0, Out::Close)),
+                Effect::Drop(id) => Some((id.0, Out::Cut)),
+                Effect::Freeze(id, time) => Some((id.0, Out::Freeze(time))),
+                Effect::Keep(blob) => {
+                    self.blobs.push(blob);
+                    None
+                }
             })
             .collect()
+    }
+
+    /// This phone announces a piece of history to a companion, whatever it is.
+    pub fn announce(
+        &mut self,
+        number: &str,
+        companion: &str,
+        notification: HistorySyncNotification,
+        now: Millis,
+    ) -> Reply<String> {
+        let phone = self.world.phone(number)?;
+        let companion = self.world.companion(companion)?;
+        Ok(self.world.announce(phone, companion, notification, now)?)
+    }
+
+    /// Encrypted files that phones put on the media server, which the story has to keep.
+    pub fn take_blobs(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.blobs)
+    }
+
+    /// What companions of this phone that are linked later are told of the past: so many chats, some of them groups, with
+    /// so many messages in all. `recent` of each chat, where a companion does not ask for everything.
+    pub fn set_past(
+        &mut self,
+        number: &str,
+        (chats, groups): (u32, u32),
+        messages: u32,
+        recent: u32,
+        now: Millis,
+    ) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.set_past(phone, chats, messages, groups, recent, now)?)
     }
 
     /// A new phone.

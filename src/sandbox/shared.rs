@@ -100,7 +100,7 @@ impl Shared {
         let mut inner = self.lock();
         let before = inner.world.deadline();
         let result = act(&mut inner.world, Millis::now());
-        inner.pass_on();
+        inner.pass_on(&self.blobs);
         let nearer = inner.world.deadline().is_some_and(|at| before.is_none_or(|before| at < before));
         drop(inner);
         if nearer {
@@ -117,7 +117,7 @@ impl Shared {
         let mut inner = self.lock();
         let id = inner.world.opened(noise, payload, Millis::now());
         inner.links.insert(id, Link { out, cut: cut.clone() });
-        inner.pass_on();
+        inner.pass_on(&self.blobs);
         drop(inner);
         self.earlier.notify_one();
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
@@ -157,12 +157,18 @@ impl Shared {
 }
 
 impl Inner {
-    fn pass_on(&mut self) {
+    fn pass_on(&mut self, blobs: &Blobs) {
         for effect in self.world.take_effects() {
             let (id, out) = match effect {
                 Effect::Send(id, node) => (id, Out::Node(node)),
                 Effect::Close(id) => (id, Out::Close),
                 Effect::Freeze(id, time) => (id, Out::Freeze(time)),
+                Effect::Keep(blob) => {
+                    if let Err(error) = blobs.put(&blob) {
+                        tracing::error!(%error, "cannot keep a blob");
+                    }
+                    continue;
+                }
                 Effect::Drop(id) => {
                     if let Some(link) = self.links.remove(&id) {
                         link.cut.cancel();

@@ -79,7 +79,7 @@ impl Tx<'_> {
 const VIEW: &str = "
     SELECT c.id, c.jid, c.alt,
            coalesce(g.subject,
-                    (SELECT max(full_name) FROM contact WHERE jid IN (c.jid, c.alt)),
+                    (SELECT max(full_name) FROM contact WHERE jid IN (c.jid, c.alt)), c.name,
                     (SELECT max(push_name) FROM contact WHERE jid IN (c.jid, c.alt))),
            c.archived, c.pinned > 0, c.muted_until, c.marked_unread,
            (SELECT count(*) FROM message m WHERE m.chat = c.id AND m.from_me = 0 AND m.deleted = 0 AND m.aside = 0
@@ -276,7 +276,9 @@ impl Chats<'_> {
                      muted_until = CASE WHEN -1 IN (chat.muted_until, o.muted_until) THEN -1
                                         ELSE max(chat.muted_until, o.muted_until) END,
                      marked_unread = max(chat.marked_unread, o.marked_unread), locked = max(chat.locked, o.locked),
-                     read_at = max(chat.read_at, o.read_at), deleted_at = min(chat.deleted_at, o.deleted_at)
+                     read_at = max(chat.read_at, o.read_at), deleted_at = min(chat.deleted_at, o.deleted_at),
+                     name = coalesce(chat.name, o.name), history_at = coalesce(chat.history_at, o.history_at),
+                     history_more = coalesce(chat.history_more, o.history_more)
                  FROM chat o WHERE chat.id = ?1 AND o.id = ?2",
             )?
             .execute([keep, drop])?;
@@ -284,6 +286,12 @@ impl Chats<'_> {
             .conn()
             .prepare_cached("UPDATE OR IGNORE label_chat SET chat = ?1 WHERE chat = ?2")?
             .execute([keep, drop])?;
+        for table in ["history_request", "history_late"] {
+            self.0
+                .conn()
+                .prepare_cached(&format!("UPDATE OR IGNORE {table} SET chat = ?1 WHERE chat = ?2"))?
+                .execute([keep, drop])?;
+        }
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0009_trace.sql")),
     M::up(include_str!("migrations/0010_profile.sql")),
     M::up(include_str!("migrations/0011_standing.sql")),
+    M::up(include_str!("migrations/0012_history.sql")),
 ];
 
 /// The schema version that this program makes and knows.

@@ -214,4 +214,16 @@ impl People<'_> {
             .execute([person.bare().to_wire(), name.to_owned()])?;
         Ok(())
     }
+
+    /// Keeps it unless a name is known: for one that may be old.
+    pub fn suggest_push_name(&self, person: &Jid, name: &str) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached(
+                "INSERT INTO contact (jid, push_name) VALUES (?1, ?2)
+                 ON CONFLICT (jid) DO UPDATE SET push_name = excluded.push_name WHERE push_name IS NULL",
+            )?
+            .execute([person.bare().to_wire(), name.to_owned()])?;
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-//! What the phone hands over once: app-state keys and history notifications.
+//! What the phone hands over once: app-state keys.
 
 use rusqlite::params;
 
@@ -8,7 +8,7 @@ use super::{Error, Tx};
 pub struct Sync<'a>(&'a Tx<'a>);
 
 impl Tx<'_> {
-    /// App-state keys and history notifications.
+    /// App-state keys.
     pub fn sync(&self) -> Sync<'_> {
         Sync(self)
     }
@@ -21,17 +21,6 @@ impl Sync<'_> {
             .conn()
             .prepare_cached("INSERT OR REPLACE INTO app_state_key (id, key) VALUES (?1, ?2)")?
             .execute(params![id, key])?;
-        Ok(())
-    }
-
-    /// Keeps a history notification: it holds the only key of its blob.
-    pub fn add_history(&self, wa_id: &str, notification: &[u8]) -> Result<(), Error> {
-        self.0
-            .conn()
-            .prepare_cached(
-                "INSERT OR IGNORE INTO history_notification (wa_id, notification) VALUES (?1, ?2)",
-            )?
-            .execute(params![wa_id, notification])?;
         Ok(())
     }
 }

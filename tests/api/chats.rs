@@ -103,6 +103,11 @@ async fn a_chat_is_shown_under_either_name_with_what_is_known_of_it() {
             "muted_until": "2025-12-30T17:31:00.000Z",
             "is_announcement": false,
             "labels": [],
+            "history": {
+                "oldest_message_id": "M1",
+                "oldest_message_at": "2025-12-30T17:30:01.000Z",
+                "complete": null,
+            },
         });
         assert_eq!(body, expected, "{path}");
     }

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
     account::{
-        self, Ask, AskError, Batched, CodeState, Evidence, GroupAnswer, Link, Qr, Question, SendBatch,
-        SendError, SendMessage, Sent, StateChange, Status, Told,
+        self, Ask, AskError, Batched, CodeState, Evidence, GroupAnswer, Link, Qr, Question, Recipient,
+        SendBatch, SendError, SendMessage, Sent, StateChange, Status, Told,
     },
     api::{Instance, Parts, Peer, router},
     clock::Millis,
@@ -67,6 +67,7 @@ pub(crate) struct Asked {
     pub(crate) files: Vec<SendMedia>,
     pub(crate) portraits: Vec<Source>,
     pub(crate) checked: Vec<String>,
+    pub(crate) histories: Vec<(Recipient, u32)>,
     pub(crate) connects: usize,
     pub(crate) numbers: Vec<String>,
     pub(crate) logouts: Vec<bool>,
@@ -155,6 +156,11 @@ impl Instance for Scripted {
     async fn change(&self, change: StateChange) -> Result<(), SendError> {
         self.asked(|asked| asked.changes.push(change));
         self.0.answer.lock().unwrap().clone().map(drop)
+    }
+
+    async fn history(&self, chat: Recipient, count: u32) -> Result<String, SendError> {
+        self.asked(|asked| asked.histories.push((chat, count)));
+        self.0.answer.lock().unwrap().clone().map(|_| "H1".to_owned())
     }
 
     async fn ask<A: Ask>(&self, question: A) -> Result<A::Told, AskError> {

@@ -83,6 +83,10 @@ async fn everything_known_is_shown_to_who_may_read() {
                 "scheduled": { "rows": 0, "next_at": null },
                 "app_state": 0,
             },
+            "history": {
+                "waiting": 0, "done": 0, "failed": 0, "messages": 0, "recent_percent": null, "full_percent": null,
+                "last_error": null,
+            },
             "webhooks": [],
             "events": { "oldest": 0, "newest": 0 },
         })

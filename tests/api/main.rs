@@ -12,6 +12,7 @@ mod follow;
 mod groups;
 mod harness;
 mod health;
+mod history;
 mod hostile;
 mod kinds;
 mod limit;

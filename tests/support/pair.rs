@@ -15,8 +15,9 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 use wazap::{
     account::{
-        self, Account, Answer, Blob, Body, CloseCause, Command, Dial, Effect, Input, Link, Recipient,
-        SendError, SendMessage, Sent, Settings, Status, Ticket, Turn,
+        self, Account, Answer, Blob, Body, CloseCause, Command, Dial, Effect, HistoryFault, HistoryJob,
+        HistoryPart, HistoryReader, HistorySource, HistoryWanted, Input, Link, Recipient, SendError,
+        SendMessage, Sent, Settings, Status, Ticket, Turn,
     },
     clock::Millis,
     crypto::media::{Claim, MediaKeys, Verifier},
@@ -101,6 +102,10 @@ pub struct Pair {
     pub written: Vec<Node>,
     /// What the media servers hold.
     pub blobs: Vec<Vec<u8>>,
+    /// They give nothing.
+    pub media_down: bool,
+    /// What becomes of a history file that they do not hold.
+    pub blob_fault: HistoryFault,
     core: Arc<Mutex<Core>>,
     store: Store,
     settings: Settings,
@@ -129,6 +134,11 @@ impl Pair {
         Self::with(seed, |_| ())
     }
 
+    /// The same for an instance that does not want to know of the past.
+    pub fn without_history(seed: u64) -> Self {
+        Self::with(seed, |settings| settings.history = HistoryWanted::Off)
+    }
+
     /// The same, with settings of the story's own.
     pub fn with(seed: u64, set: impl FnOnce(&mut Settings)) -> Self {
         Self::whole(seed, "Own", set)
@@ -149,6 +159,7 @@ impl Pair {
             device_name: "story".into(),
             wa_version: (2, 3000, 1_000_000_000),
             available: false,
+            history: HistoryWanted::Recent,
             server_root: [7; 32],
             public_url: "http://127.0.0.1:3000".into(),
             pair_phone: None,
@@ -169,6 +180,8 @@ impl Pair {
             links: Vec::new(),
             written: Vec::new(),
             blobs: Vec::new(),
+            media_down: false,
+            blob_fault: HistoryFault::Gone,
             core: Arc::new(Mutex::new(Core {
                 account: None,
                 rng: StdRng::seed_from_u64(seed ^ 0x00c1_1e47),
@@ -364,7 +377,9 @@ impl Pair {
             self.turn(inputs);
             busy = true;
         }
-        for (connection, out) in self.lab.take() {
+        let served = self.lab.take();
+        self.blobs.extend(self.lab.take_blobs());
+        for (connection, out) in served {
             busy = true;
             self.served(connection, out);
         }
@@ -550,12 +565,38 @@ impl Pair {
                     self.settled.insert(ticket, outcome);
                 }
                 Effect::Link(link) => self.links.push(link),
+                Effect::History(job) => self.past(&job),
                 Effect::Fetch(blob) => {
                     let content = self.blobs.iter().find_map(|sealed| open(&blob, sealed));
                     self.inbox.push_back(Input::Fetched(blob.id, content));
                 }
             }
         }
+    }
+
+    /// Every slice of a history file at once, as if the disk took no time.
+    fn past(&mut self, job: &HistoryJob) {
+        let file = match &job.source {
+            HistorySource::Inline(bytes) => Ok(bytes.clone()),
+            HistorySource::Blob(blob) => {
+                let found = self.blobs.iter().find_map(|sealed| open(blob, sealed));
+                found.filter(|_| !self.media_down).ok_or(self.blob_fault)
+            }
+        };
+        let mut slices = Vec::new();
+        let end = file.and_then(|file| {
+            let mut reader = HistoryReader::new(&file[..], job.skip);
+            loop {
+                match reader.slice()? {
+                    slice if slice.is_empty() => return Ok(()),
+                    slice => slices.push(slice),
+                }
+            }
+        });
+        for slice in slices {
+            self.inbox.push_back(Input::History(job.id, HistoryPart::Items(slice)));
+        }
+        self.inbox.push_back(Input::History(job.id, HistoryPart::End(end)));
     }
 
     fn open(&mut self, dial: &Dial) {

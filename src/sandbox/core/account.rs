@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{ConnId, World, app_state, phone::Phone, played::Played, queue::Queue, session::Phase, standing::Trust};
+use super::{
+    ConnId, World, app_state, history::Stage, phone::Phone, played::Played, queue::Queue, session::Phase,
+    standing::Trust,
+};
 use crate::{
     clock::Millis,
     crypto::{
@@ -106,6 +109,10 @@ pub(crate) struct Device {
     pub(crate) title: String,
     /// DeviceProps.PlatformType.
     pub(crate) platform_type: i32,
+    /// It asked for everything when it was linked.
+    pub(crate) full_history: bool,
+    /// It reads small parts of the history where they are announced.
+    pub(crate) inline_history: bool,
     pub(crate) queue: Queue,
     pub(crate) recent: Recent,
     /// Next of the phone's first messages to this companion; `None` once all are sent.
@@ -125,7 +132,9 @@ pub(crate) struct Device {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bootstrap {
     /// Number of messages sent.
-    pub(crate) step: u8,
+    pub(crate) step: u32,
+    /// What comes next.
+    pub(crate) stage: Stage,
     /// The one whose receipt is awaited.
     pub(crate) waiting: Option<String>,
 }
@@ -179,6 +188,8 @@ impl Device {
             platform_type: 0,
             queue: Queue::default(),
             recent: Recent::default(),
+            full_history: false,
+            inline_history: false,
             bootstrap: None,
             refuse_until: Millis(0),
             conn: None,

@@ -54,6 +54,8 @@ struct Registration {
     signed: SignedPreKey,
     title: String,
     platform_type: i32,
+    full_history: bool,
+    inline_history: bool,
 }
 
 #[derive(Clone)]
@@ -179,6 +181,8 @@ impl World {
         new.identity = Some(identity);
         new.title = keys.title;
         new.platform_type = keys.platform_type;
+        new.full_history = keys.full_history;
+        new.inline_history = keys.inline_history;
         new.bootstrap = Some(Bootstrap::default());
         self.account_mut(account).devices.insert(device, new);
         self.sign_key_indexes(account, now);
@@ -396,6 +400,11 @@ impl Registration {
             signed,
             title: props.os.unwrap_or_default(),
             platform_type: props.platform_type.unwrap_or_default(),
+            full_history: props.require_full_sync.unwrap_or(false),
+            inline_history: props
+                .history_sync_config
+                .and_then(|config| config.inline_initial_payload_in_e2ee_msg)
+                .unwrap_or(false),
         })
     }
 }

@@ -27,6 +27,8 @@ use crate::{
 const RESPONSE: i32 = 17;
 /// PeerDataOperationRequestType PLACEHOLDER_MESSAGE_RESEND.
 const PLACEHOLDER_RESEND: i32 = 4;
+/// PeerDataOperationRequestType HISTORY_SYNC_ON_DEMAND.
+const HISTORY_ON_DEMAND: i32 = 3;
 /// WebMessageInfo.Status SERVER_ACK.
 const SERVER_ACK: i32 = 2;
 
@@ -67,6 +69,10 @@ impl World {
             return self.phone_shares_keys(companion, request, now);
         }
         let Some(request) = protocol.peer_data_operation_request_message else { return };
+        if request.peer_data_operation_request_type == Some(HISTORY_ON_DEMAND) {
+            let question = request.history_sync_on_demand_request.unwrap_or_default();
+            return self.phone_tells_more(companion, id, &question, now);
+        }
         if request.peer_data_operation_request_type != Some(PLACEHOLDER_RESEND) {
             return;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rand::CryptoRng;
 
-use super::{DeviceRef, account::DeviceKeys, app_state::Shelves, phone_groups::GroupKeys};
+use super::{DeviceRef, account::DeviceKeys, app_state::Shelves, past::Past, phone_groups::GroupKeys};
 use crate::{
     clock::Millis,
     crypto::{
@@ -41,6 +41,8 @@ pub(crate) struct Phone {
     pub(crate) app_state_key: [u8; 32],
     /// What it has read of app state.
     pub(crate) app_state: Shelves,
+    /// What it tells of the time before.
+    pub(crate) past: Option<Past>,
     pub(crate) inbox: VecDeque<Received>,
     /// How many messages were ever received.
     pub(crate) received: u64,
@@ -104,6 +106,7 @@ impl Phone {
             online: true,
             app_state_key,
             app_state: Shelves::new(),
+            past: None,
             inbox: VecDeque::new(),
             received: 0,
             receipts: VecDeque::new(),

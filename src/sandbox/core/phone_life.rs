@@ -10,6 +10,7 @@ use super::{
     account::Bootstrap,
     app_state::KEY_ID,
     compose::Form,
+    history::Stage,
     phone::{Kept, Noticed, Received},
     session::Phase,
 };
@@ -20,7 +21,7 @@ use crate::{
         self,
         message::{
             AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-            AppStateSyncKeyShare, HistorySyncNotification, ProtocolMessage,
+            AppStateSyncKeyShare, ProtocolMessage,
         },
     },
     stanza::{Ack, Incoming, Outgoing, Receipt, ReceiptKind, Retry, device_sent},
@@ -31,14 +32,8 @@ use crate::{
 const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(2);
 /// As clients do: after so many failures a message is given up.
 const MAX_RETRIES: u8 = 5;
-/// HistorySync types (protocol 04, 2).
-const INITIAL_BOOTSTRAP: i32 = 0;
-const RECENT: i32 = 3;
-const PUSH_NAME: i32 = 4;
-/// ProtocolMessage types (protocol 04, 7).
-const HISTORY_SYNC_NOTIFICATION: i32 = 5;
+/// ProtocolMessage type (protocol 04, 7).
 const APP_STATE_SYNC_KEY_SHARE: i32 = 6;
-const STEPS: u8 = 4;
 
 impl World {
     /// Lets the phone read everything that waits, if it is on.
@@ -412,17 +407,23 @@ impl World {
         self.bootstrap_step(device, step, now);
     }
 
-    fn bootstrap_step(&mut self, device: DeviceRef, step: u8, now: Millis) {
-        if step >= STEPS {
+    /// Key share, then what history there is: at least the names, and the sign that this was all.
+    fn bootstrap_step(&mut self, device: DeviceRef, step: u32, now: Millis) {
+        let stage = self.device(device).and_then(|known| Some(known.bootstrap.as_ref()?.stage));
+        let content = match stage {
+            Some(Stage::Keys) => Some((key_share(vec![self.key_to_share(device, now)]), Stage::Initial)),
+            Some(stage) => self.next_history(device, stage),
+            None => None,
+        };
+        let Some((content, stage)) = content else {
             if let Some(known) = self.device_mut(device) {
                 known.bootstrap = None;
             }
             return;
-        }
-        let content = self.bootstrap_content(device, step, now);
+        };
         let Some(id) = self.phone_tells(device, content, now) else { return };
         if let Some(known) = self.device_mut(device) {
-            known.bootstrap = Some(Bootstrap { step: step + 1, waiting: Some(id) });
+            known.bootstrap = Some(Bootstrap { step: step + 1, stage, waiting: Some(id) });
         }
         self.at(now + BOOTSTRAP_PATIENCE, Timer::Bootstrap { device, step: step + 1 });
     }
@@ -437,7 +438,7 @@ impl World {
         }
     }
 
-    pub(super) fn bootstrap_timed_out(&mut self, device: DeviceRef, step: u8, now: Millis) {
+    pub(super) fn bootstrap_timed_out(&mut self, device: DeviceRef, step: u32, now: Millis) {
         let live = self.device(device).filter(|d| d.phase == Phase::Live);
         let Some(bootstrap) = live.and_then(|d| d.bootstrap.as_ref()) else { return };
         if bootstrap.step == step {
@@ -461,45 +462,6 @@ impl World {
             }),
         }
     }
-
-    /// Key share, then what history there is: none, the names, and the sign that this was all.
-    fn bootstrap_content(&self, device: DeviceRef, step: u8, now: Millis) -> ProtocolMessage {
-        let account = self.account(device.account);
-        if step == 0 {
-            return key_share(vec![self.key_to_share(device, now)]);
-        }
-        let (sync_type, progress) = match step {
-            1 => (INITIAL_BOOTSTRAP, None),
-            2 => (PUSH_NAME, None),
-            _ => (RECENT, Some(100)),
-        };
-        let mut history =
-            proto::HistorySync { sync_type, chunk_order: Some(1), progress, ..Default::default() };
-        if sync_type == INITIAL_BOOTSTRAP && account.trust.scenario().nct_history_delivery {
-            history.nct_salt.clone_from(&account.trust.salt);
-        }
-        if sync_type == PUSH_NAME {
-            let known = std::iter::once(device.account).chain(account.peers.iter().copied());
-            history.pushnames = known
-                .map(|id| self.account(id))
-                .map(|a| proto::history_sync::Pushname {
-                    id: Some(a.jid(Namespace::Pn, 0).to_wire()),
-                    pushname: Some(a.name.clone()),
-                })
-                .collect();
-        }
-        ProtocolMessage {
-            r#type: Some(HISTORY_SYNC_NOTIFICATION),
-            history_sync_notification: Some(HistorySyncNotification {
-                sync_type: Some(sync_type),
-                chunk_order: Some(1),
-                progress,
-                initial_hist_bootstrap_inline_payload: Some(deflate(&history.encode_to_vec())),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
-    }
 }
 
 pub(super) fn key_share(keys: Vec<AppStateSyncKey>) -> ProtocolMessage {
@@ -510,7 +472,7 @@ pub(super) fn key_share(keys: Vec<AppStateSyncKey>) -> ProtocolMessage {
     }
 }
 
-fn deflate(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     // Writing into memory does not fail.
     encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()

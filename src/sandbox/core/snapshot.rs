@@ -12,6 +12,8 @@ use super::{
     World,
     account::{Account, AccountId, Bootstrap, Device, DeviceKeys, DeviceRef, Recent},
     app_state::{Entry, Log},
+    history::Stage,
+    past::Past,
     phone::{Kept, Noticed, Phone, Received},
     queue::Queue,
     standing::Trust,
@@ -104,7 +106,14 @@ struct SavedDevice {
     queue: Vec<SavedStanza>,
     recent: Vec<(String, u64)>,
     /// Step of the phone's first messages.
-    bootstrap: Option<u8>,
+    bootstrap: Option<u32>,
+    /// Since there is history.
+    #[serde(default)]
+    stage: Option<Stage>,
+    #[serde(default)]
+    full_history: bool,
+    #[serde(default)]
+    inline_history: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,6 +141,9 @@ struct SavedPhone {
     #[serde(default)]
     group_keys: saved_groups::SavedKeys,
     online: bool,
+    /// Since there is history.
+    #[serde(default)]
+    past: Option<Past>,
     app_state_key: String,
     received: u64,
     inbox: Vec<SavedMessage>,
@@ -338,6 +350,9 @@ impl SavedDevice {
                 .collect(),
             recent: device.recent.ids().map(|(id, t)| (id.to_owned(), t)).collect(),
             bootstrap: device.bootstrap.as_ref().map(|bootstrap| bootstrap.step),
+            stage: device.bootstrap.as_ref().map(|bootstrap| bootstrap.stage),
+            full_history: device.full_history,
+            inline_history: device.inline_history,
         }
     }
 
@@ -368,7 +383,10 @@ impl SavedDevice {
         device.platform_type = self.platform_type;
         device.queue = queue;
         device.recent = recent;
-        device.bootstrap = self.bootstrap.map(|step| Bootstrap { step, waiting: None });
+        device.full_history = self.full_history;
+        device.inline_history = self.inline_history;
+        let stage = self.stage.unwrap_or_default();
+        device.bootstrap = self.bootstrap.map(|step| Bootstrap { step, stage, waiting: None });
         Ok(device)
     }
 }
@@ -410,6 +428,7 @@ impl SavedPhone {
             sessions: phone.sessions.iter().map(|(d, s)| (d.account.0, d.device, text(s.encode()))).collect(),
             group_keys: saved_groups::SavedKeys::of(&phone.group_keys),
             online: phone.online,
+            past: phone.past,
             app_state_key: text(phone.app_state_key),
             received: phone.received,
             inbox: inbox.collect(),
@@ -441,6 +460,7 @@ impl SavedPhone {
             sessions: self.sessions.iter().map(session).collect::<Result<_, _>>()?,
             group_keys: self.group_keys.restore(&account_id)?,
             online: self.online,
+            past: self.past,
             app_state_key: array(&self.app_state_key)?,
             app_state: BTreeMap::new(),
             inbox: self.inbox.iter().map(SavedMessage::restore).collect::<Result<_, _>>()?,

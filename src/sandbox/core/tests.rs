@@ -55,7 +55,7 @@ impl Story {
                     self.closed.push(conn);
                     self.world.closed(conn, self.now);
                 }
-                Effect::Drop(_) | Effect::Freeze(..) => {}
+                Effect::Drop(_) | Effect::Freeze(..) | Effect::Keep(_) => {}
             }
         }
     }

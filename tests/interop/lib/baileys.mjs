@@ -15,7 +15,7 @@ import {
   useMultiFileAuthState,
 } from 'baileys';
 import pino from 'pino';
-import { Agent } from 'undici';
+import { Agent, buildConnector } from 'undici';
 
 import { Journal, PATIENCE } from './journal.mjs';
 
@@ -72,6 +72,8 @@ export class Companion {
   reactions = new Journal('reactions seen by Baileys');
   /** `{event, ...}`: what other devices of the account changed: chats, stars, deletions, contacts. */
   states = new Journal('app state seen by Baileys');
+  /** What it was told of the past, part after part, as its event says it. */
+  histories = new Journal('history seen by Baileys');
   /** `{chat, who, state}`: available, unavailable, composing, recording. */
   presences = new Journal('presences seen by Baileys');
   /** What it is told of calls: `{id, from, status, isVideo, isGroup, callerPn}`. */
@@ -96,7 +98,7 @@ export class Companion {
     this.#folder = folder;
     this.#name = name;
     // Downloads go through `fetch`, everything else through Node's own agent.
-    this.#dispatcher = new Agent({ connect: { ca: sandbox.tlsRoot } });
+    this.#dispatcher = new Agent({ connect: toSandbox(sandbox) });
     // The Noise root is an exported, mutable constant: this is the documented way to speak to another server.
     WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(sandbox.rootKey, 'hex');
   }
@@ -218,6 +220,7 @@ export class Companion {
     sock.ev.on('messages.delete', ({ keys }) => {
       for (const { id } of keys) this.states.push({ event: 'messages.delete', id });
     });
+    sock.ev.on('messaging-history.set', (history) => this.histories.push(history));
     sock.ev.on('messages.reaction', (reactions) => {
       for (const { key, reaction } of reactions) this.reactions.push({ id: key.id, text: reaction.text, key: reaction.key });
     });
@@ -357,6 +360,16 @@ export class Companion {
   read = (message) => this.sock.readMessages([message.key]);
   closed = (code) =>
     this.connection.find(`close ${code}`, (update) => update.connection === 'close' && update.code === code);
+}
+
+/** Of history Baileys knows a path alone, and where that is: at WhatsApp's own media server. Here the sandbox is that. */
+function toSandbox(sandbox) {
+  const connect = buildConnector({ ca: sandbox.tlsRoot });
+  const { hostname, port } = new URL(sandbox.admin);
+  return (options, done) => {
+    const here = options.hostname === 'mmg.whatsapp.net' ? { host: hostname, hostname, port, servername: 'localhost' } : {};
+    return connect({ ...options, ...here }, done);
+  };
 }
 
 /** One piece of work after the other. */

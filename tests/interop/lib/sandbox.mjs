@@ -109,6 +109,8 @@ export class Phone {
   };
   change = (change) => this.sandbox.post(`${this.path}/app-state`, change);
   contact = (number, name) => this.sandbox.post(`${this.path}/contacts`, { number, name });
+  /** What a companion that is linked later is told of the past: `{chats, messages, groups?, recent?}`. */
+  history = (past) => this.sandbox.post(`${this.path}/history`, past);
   snapshot = () => this.sandbox.post(`${this.path}/app-state/snapshot`, {});
 
   /** What the phone itself received after that message; waits until there is something. */
