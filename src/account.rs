@@ -19,6 +19,8 @@ mod pairing;
 mod payload;
 mod peer;
 mod prekeys;
+mod presence;
+mod profile;
 mod receipts;
 mod receive;
 mod schedule;
@@ -29,10 +31,13 @@ mod trace;
 mod view;
 
 pub use crate::{
-    stanza::{ChatState, GroupSetting, MemberChange},
+    stanza::{
+        ChatState, GroupSetting, MemberChange, StatusAudience,
+        business::{BusinessProfile, Catalogue, Hours, Product},
+    },
     store::groups::{Group, Role},
 };
-pub use app_state::{Blob, StateChange};
+pub use app_state::{Blob, LabelChange, StateChange};
 pub use ask::{Ask, AskError, Question, Told};
 pub use calls::{CallCommand, RejectCalls};
 pub use code::CodeState;
@@ -41,6 +46,7 @@ pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Se
 pub use evidence::{Ended, Evidence, Offline};
 pub use groups::{GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use media::Attachment;
+pub use profile::{BusinessView, OWN_ABOUT, PictureView, PrivacyView, ProfileAnswer, ProfileCommand};
 pub use view::Viewer;
 
 use std::time::Duration;

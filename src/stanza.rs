@@ -3,6 +3,8 @@
 
 mod ack;
 mod app_state;
+mod blocklist;
+pub mod business;
 mod call;
 mod groups;
 mod iq;
@@ -12,13 +14,16 @@ mod message;
 mod notification;
 mod pairing;
 mod prekeys;
+pub mod presence;
 mod privacy;
+mod profile;
 mod receipt;
 mod session;
 mod usync;
 
 pub use ack::{Ack, Nack};
 pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
+pub use blocklist::{BlockNotice, BlockQuery, Blocklist};
 pub use call::{Call, CallAction, CallOffer};
 pub use groups::{
     Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
@@ -35,14 +40,19 @@ pub use prekeys::{
     BundleAnswer, BundleQuery, Digest, FetchedBundle, Upload, bundle_from_node, count_answer, count_query,
     digest_query, read_count_answer, read_signed, rotate,
 };
-pub use privacy::{privacy, privacy_query, read_privacy};
+pub use privacy::{privacy, privacy_change, privacy_query, read_privacy};
+pub use profile::{
+    Picture, PictureAnswer, PictureNotice, PictureSize, ProfileQuery, StatusAudience, about_notice,
+    picture_set, read_about_notice, read_picture_set,
+};
 pub use receipt::{Receipt, ReceiptKind, Retry, RetryKeys};
 pub use session::{
     ChatState, Failure, Info, StreamError, Success, active, chat_state, client_info, offline_batch, ping,
     presence, remove_companion, unified_session,
 };
 pub use usync::{
-    ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits,
+    About, ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncProfile, UsyncQuery, UsyncUser,
+    contact_digits,
 };
 
 use crate::wire::{Jid, Node};

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod addons;
 pub mod app_state;
+pub mod blocks;
 pub mod calls;
 pub mod chats;
 mod check;
@@ -19,10 +20,12 @@ pub mod groups;
 pub mod health;
 pub mod hooks;
 mod key;
+pub mod labels;
 pub mod links;
 pub mod messages;
 mod migrate;
 pub mod people;
+pub mod profiles;
 pub mod queue;
 pub mod schedule;
 pub mod search;
@@ -33,6 +36,7 @@ pub mod sync;
 pub mod timers;
 pub mod tokens;
 pub mod trace;
+pub mod watched;
 mod writer;
 
 use std::{

@@ -9,6 +9,7 @@ use super::{
     dispatch::{Account, Effect, Turn},
     groups::{GroupAnswer, GroupCommand, GroupWork},
     link::Query,
+    profile::{ProfileAnswer, ProfileCommand, ProfileWork},
 };
 use crate::wire::Node;
 
@@ -19,6 +20,8 @@ pub enum Question {
     Group(GroupCommand),
     /// Something with a call.
     Call(CallCommand),
+    /// Something with profiles, privacy, presence or businesses.
+    Profile(ProfileCommand),
 }
 
 /// What came of a [`Question`], by area.
@@ -27,7 +30,9 @@ pub enum Told {
     /// To [`Question::Group`].
     Group(GroupAnswer),
     /// To [`Question::Call`]: done.
-    Call,
+    Call(()),
+    /// To [`Question::Profile`].
+    Profile(ProfileAnswer),
 }
 
 /// Why a [`Question`] has no answer.
@@ -55,41 +60,37 @@ pub trait Ask: Into<Question> + Send {
     fn told(told: Told) -> Option<Self::Told>;
 }
 
-impl From<GroupCommand> for Question {
-    fn from(command: GroupCommand) -> Self {
-        Self::Group(command)
-    }
-}
-
-impl Ask for GroupCommand {
-    type Told = GroupAnswer;
-
-    fn told(told: Told) -> Option<GroupAnswer> {
-        match told {
-            Told::Group(answer) => Some(answer),
-            Told::Call => None,
+/// An area's command is one of the questions, and its answer one of the answers.
+macro_rules! area {
+    ($area:ident: $command:ty => $told:ty) => {
+        impl From<$command> for Question {
+            fn from(command: $command) -> Self {
+                Self::$area(command)
+            }
         }
-    }
+
+        impl Ask for $command {
+            type Told = $told;
+
+            fn told(told: Told) -> Option<$told> {
+                match told {
+                    Told::$area(answer) => Some(answer),
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl From<CallCommand> for Question {
-    fn from(command: CallCommand) -> Self {
-        Self::Call(command)
-    }
-}
-
-impl Ask for CallCommand {
-    type Told = ();
-
-    fn told(told: Told) -> Option<()> {
-        matches!(told, Told::Call).then_some(())
-    }
-}
+area!(Group: GroupCommand => GroupAnswer);
+area!(Call: CallCommand => ());
+area!(Profile: ProfileCommand => ProfileAnswer);
 
 /// What the answer to a query is for, by area.
 #[derive(Debug)]
 pub(super) enum Step {
     Group(Box<GroupWork>),
+    Profile(Box<ProfileWork>),
 }
 
 /// A query that a caller waits for.
@@ -127,6 +128,7 @@ impl Account {
             match question {
                 Question::Group(command) => self.group_asked(command, turn)?,
                 Question::Call(command) => self.call_asked(&command, turn)?,
+                Question::Profile(command) => self.profile_asked(command, turn)?,
             }
         } else {
             Err(AskError::NotConnected(self.link.status))
@@ -143,6 +145,7 @@ impl Account {
     ) -> Result<(), Error> {
         let outcome = match asked.step {
             Step::Group(work) => self.group_told(*work, node, turn)?,
+            Step::Profile(work) => self.profile_told(*work, node, turn)?,
         };
         self.go_on(asked.ticket, outcome, turn);
         Ok(())

@@ -421,7 +421,8 @@ impl Account {
                 self.ack(node, turn);
                 Ok(())
             }
-            "presence" | "chatstate" => Ok(()),
+            "presence" => self.presence(node, turn),
+            "chatstate" => self.chat_state_shown(node, turn),
             _ => {
                 if let Some(ack) = Ack::of(node) {
                     turn.send(&ack.refusing(Nack::UnrecognizedStanza).build_to());

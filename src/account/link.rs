@@ -184,6 +184,8 @@ impl Account {
         {
             turn.send(&stanza::presence(true, Some(&name)));
         }
+        self.watch_everybody(turn)?;
+        self.ask_blocklist(turn)?;
         self.set_status(Status::Connected, None, turn)
     }
 
@@ -215,6 +217,11 @@ impl Account {
             }
             // What groups told while nobody listened is lost: each is looked at again before the next send.
             Info::Dirty { kind, .. } if kind == "groups" => turn.tx.groups().make_all_stale()?,
+            // What another device changed meanwhile, of whom is blocked among others.
+            Info::Dirty { kind, .. } if kind == "account_sync" => {
+                turn.tx.blocks().set_hash(None)?;
+                self.ask_blocklist(turn)?;
+            }
             Info::Dirty { .. } | Info::Other => {}
         }
         Ok(())
@@ -414,6 +421,7 @@ impl Account {
             self.ask_for_parked(turn);
         }
         self.end_chat_states(turn);
+        self.end_typing(turn)?;
         let Some(conn) = &mut self.conn else { return Ok(()) };
         if conn.pinged.is_some_and(|at| now.since(at) >= PING_WAIT) {
             tracing::warn!("stanzas come, but a ping was not answered: nothing that is written arrives");
@@ -497,6 +505,7 @@ impl Account {
             }
             Query::Active => self.activated(node, turn),
             Query::PreKeyCount => self.pre_keys_counted(node, turn),
+            Query::Blocklist => self.blocklist_answered(node, turn),
             Query::Privacy => self.learn_privacy(&stanza::read_privacy(node), turn),
             Query::PreKeyUpload(ids) => self.pre_keys_uploaded(&ids, node, turn),
             Query::Devices(users) => self.devices_answered(&users, node, turn),

@@ -76,6 +76,7 @@ impl<'t> Viewer<'t> {
         view.insert("edits".into(), edits.collect());
         let (starred, _) = self.tx.chats().marks(message.id)?;
         view.insert("starred".into(), starred.into());
+        view.insert("labels".into(), self.tx.labels().of_message(message.id)?.into());
         view.insert("deleted_at".into(), addons.deleted_at(message.id)?.map(Millis::rfc3339).into());
         Ok(view)
     }

@@ -69,6 +69,10 @@ pub(super) enum ApiError {
     },
     SendTimeout,
     GroupNotFound,
+    BusinessNotFound,
+    LabelNotFound(String),
+    /// WhatsApp said no, with this code.
+    Refused(u16),
     /// WhatsApp's code for all of it, or each person's.
     GroupRefused(Option<u16>, Value),
     FileNotFound,
@@ -227,6 +231,24 @@ impl ApiError {
                 "GROUP_NOT_FOUND",
                 "There is no such group, or the account is not in it.",
                 none(),
+            ),
+            Self::BusinessNotFound => (
+                StatusCode::NOT_FOUND,
+                "BUSINESS_NOT_FOUND",
+                "This number does not belong to a business account.",
+                none(),
+            ),
+            Self::LabelNotFound(id) => (
+                StatusCode::NOT_FOUND,
+                "LABEL_NOT_FOUND",
+                "There is no label with this id.",
+                json!({ "label": id }),
+            ),
+            Self::Refused(code) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "OPERATION_REFUSED",
+                "WhatsApp refused.",
+                json!({ "whatsapp_code": code }),
             ),
             Self::GroupRefused(code, participants) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

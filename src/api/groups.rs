@@ -14,7 +14,8 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use self::read::{group_id, people, subject, update};
+pub(super) use self::read::group_id;
+use self::read::{people, subject, update};
 use super::{
     ApiError, App, Instance,
     auth::{Caller, ToRead, ToSend},
@@ -34,7 +35,7 @@ const LINK: &str = "https://chat.whatsapp.com/";
 const PER_PAGE: usize = 100;
 
 /// What the server's refusal means where a group was asked for.
-fn of_group(error: AskError) -> ApiError {
+pub(super) fn of_group(error: AskError) -> ApiError {
     match error {
         AskError::NotConnected(status) => ApiError::NotConnected(status),
         AskError::Unknown => ApiError::GroupNotFound,

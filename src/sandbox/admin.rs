@@ -78,6 +78,10 @@ pub struct Admin {
 type Reply<T> = Result<T, AdminError>;
 
 impl Admin {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(super) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }

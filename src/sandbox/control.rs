@@ -7,7 +7,7 @@ use axum::{
     extract::{DefaultBodyLimit, Path, Query, State, WebSocketUpgrade, rejection::JsonRejection},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, get, post, put},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,6 +17,7 @@ use super::{
     admin::{Admin, AdminError, DeviceCommand},
     app_state, cdn,
     listener::ChatAllowed,
+    profile,
     sending::{self, What},
     shared::Shared,
     socket,
@@ -71,6 +72,14 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/hangup", post(hang_up))
         .route("/admin/phones/{number}/calls", get(calls))
         .route("/admin/phones/{number}/privacy", post(privacy))
+        .route("/admin/phones/{number}/profile", get(profile::show))
+        .route("/admin/phones/{number}/picture", put(profile::set_picture).delete(profile::remove_picture))
+        .route("/admin/phones/{number}/about", put(profile::set_about))
+        .route("/admin/phones/{number}/block", post(profile::block))
+        .route(
+            "/admin/phones/{number}/business",
+            put(profile::make_business).delete(profile::unmake_business),
+        )
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))

@@ -26,6 +26,7 @@ mod phone_groups;
 mod phone_life;
 mod played;
 mod privacy;
+mod profile;
 mod queue;
 mod receipts;
 mod reuse;
@@ -53,6 +54,7 @@ pub use groups::{GroupView, ParticipantView};
 pub use link_code::CodeOutcome;
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
 pub(crate) use operate::{OperateError, Operation};
+pub use profile::{BusinessSpec, ProductSpec, ProfileView};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
 pub use view::{CompanionView, FaultView, LogLine, MessageView, PhoneView, ReceiptView, StatsView};
 
@@ -144,6 +146,8 @@ pub(crate) struct World {
     by_lid: BTreeMap<String, AccountId>,
     /// By the user part of their addresses.
     groups: BTreeMap<String, groups::Group>,
+    /// What everybody shows of themselves.
+    profiles: profile::Profiles,
     /// What happened to groups and has not been told yet.
     news: Vec<groups::News>,
     conns: BTreeMap<ConnId, Conn>,
@@ -184,6 +188,7 @@ impl World {
             by_pn: BTreeMap::new(),
             by_lid: BTreeMap::new(),
             groups: BTreeMap::new(),
+            profiles: profile::Profiles::default(),
             news: Vec::new(),
             conns: BTreeMap::new(),
             next_conn: 1,

@@ -13,6 +13,7 @@ use crate::{
         app_state::{Syncing, Upload},
         ask::Asked,
         code::Linking,
+        presence::Typing,
         send::PendingResend,
     },
     clock::Millis,
@@ -86,6 +87,8 @@ pub(in crate::account) enum Query {
     Group(Jid),
     /// How do the account's privacy settings stand?
     Privacy,
+    /// Whom has the account blocked?
+    Blocklist,
     /// Asked by a caller.
     Asked(Asked),
     MediaHosts,
@@ -162,6 +165,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) resends: Vec<PendingResend>,
     /// Chat states that end by themselves, and when.
     pub(in crate::account) shown: Vec<(Jid, Millis)>,
+    /// Who writes or records.
+    pub(in crate::account) typing: Vec<Typing>,
     // Media.
     /// Where media go, and since when that is known.
     pub(in crate::account) media: Option<(MediaConn, Millis)>,
@@ -212,6 +217,7 @@ impl Conn {
             readdressed: HashSet::new(),
             resends: Vec::new(),
             shown: Vec::new(),
+            typing: Vec::new(),
             media: None,
             media_waiting: Vec::new(),
             reuploads: HashMap::new(),
@@ -242,6 +248,12 @@ impl Conn {
         self.queries.insert(id.clone(), (query, now));
         self.first_out.get_or_insert(now);
         id
+    }
+
+    /// An id for a stanza that nothing answers.
+    pub(in crate::account) fn plain_id(&mut self) -> String {
+        self.next_id += 1;
+        format!("{}-{}", self.prefix, self.next_id)
     }
 
     /// A query was refused: whoever waits for its answer gets another chance after a pause, which grows while the server
@@ -283,6 +295,9 @@ impl Conn {
             at = at.min(*sent + ACK_WAIT);
         }
         if let Some(ends) = self.shown.iter().map(|(_, ends)| *ends).min() {
+            at = at.min(ends);
+        }
+        if let Some(ends) = self.typing.iter().map(|one| one.ends).min() {
             at = at.min(ends);
         }
         if let Some(again) = self.ask_again_at {

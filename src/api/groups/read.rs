@@ -21,7 +21,7 @@ const PEOPLE_MAX: usize = 256;
 const EPHEMERAL: [u32; 4] = [0, 86_400, 604_800, 7_776_000];
 
 /// The group in the path; what is none is not found.
-pub(super) fn group_id(text: &str) -> Result<Jid, ApiError> {
+pub(in crate::api) fn group_id(text: &str) -> Result<Jid, ApiError> {
     match recipient::read(&Value::String(text.to_owned())) {
         Some(Ok(Recipient::Jid(jid))) if jid.is_group() => Ok(jid),
         _ => Err(ApiError::GroupNotFound),
