@@ -7,6 +7,7 @@ mod fuzz;
 pub mod keys;
 pub mod link_code;
 pub mod media;
+pub mod nct;
 pub mod padding;
 pub mod signal;
 mod xeddsa;

@@ -16,6 +16,7 @@ mod profile;
 mod sending;
 mod shared;
 mod socket;
+mod standing;
 mod state;
 mod tls;
 
@@ -38,7 +39,7 @@ pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
     AppStateView, BusinessSpec, CallView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView,
     LogLine, MessageView, ParticipantView, PhoneChange, PhoneView, ProductSpec, ProfileView, ReceiptView,
-    Sending, StatsView,
+    Sending, StandingChange, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

@@ -11,14 +11,17 @@ mod iq;
 mod link_code;
 mod media;
 mod message;
+mod mex;
 mod notification;
 mod pairing;
 mod prekeys;
 pub mod presence;
 mod privacy;
 mod profile;
+mod props;
 mod receipt;
 mod session;
+mod tokens;
 mod usync;
 
 pub use ack::{Ack, Nack};
@@ -34,6 +37,7 @@ pub use iq::{Iq, IqError, IqKind};
 pub use link_code::{CompanionFinish, CompanionHello, LinkCodeNotice, LinkCodeQuery};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
 pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};
+pub use mex::{MexError, MexNotice, mex_answer, mex_errors, mex_query, read_mex_answer, read_mex_query};
 pub use notification::{DeviceChange, ListedDevice, Notification, NotificationKind};
 pub use pairing::{PairDevice, PairDeviceSign, PairSuccess, QrCode};
 pub use prekeys::{
@@ -45,11 +49,13 @@ pub use profile::{
     Picture, PictureAnswer, PictureNotice, PictureSize, ProfileQuery, StatusAudience, about_notice,
     picture_set, read_about_notice, read_picture_set,
 };
+pub use props::{props_answer, props_query, read_props};
 pub use receipt::{Receipt, ReceiptKind, Retry, RetryKeys};
 pub use session::{
     ChatState, Failure, Info, StreamError, Success, active, chat_state, client_info, offline_batch, ping,
     presence, remove_companion, unified_session,
 };
+pub use tokens::{ContactToken, TokenNotice, cstoken, issue_tokens, read_issued, tctoken};
 pub use usync::{
     About, ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncProfile, UsyncQuery, UsyncUser,
     contact_digits,

@@ -42,7 +42,7 @@ fn reject(pair: &mut Pair, id: &str) -> Result<(), AskError> {
     let ticket = pair.ask(Command::Ask(Question::Call(CallCommand::Reject(id.to_owned()))));
     pair.drive();
     match pair.answer(ticket) {
-        Some(Answer::Asked(answer)) => answer.clone().map(|told| assert_eq!(told, Told::Call)),
+        Some(Answer::Asked(answer)) => answer.clone().map(|told| assert_eq!(told, Told::Call(()))),
         other => panic!("{other:?}"),
     }
 }

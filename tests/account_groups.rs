@@ -402,3 +402,59 @@ fn killed_at_any_moment_or_with_a_full_disk_everybody_reads_everything_once() {
         pair.assert_well_behaved();
     }
 }
+
+#[test]
+fn who_manages_a_group_takes_back_what_others_wrote_and_nobody_else_does() {
+    for by_lid in [true, false] {
+        let mut pair = linked(131);
+        let made = pair.lab.create_group(ALICE, "Team", &[OWN, BEA], by_lid, pair.now).unwrap();
+        let group: Jid = made.jid.parse().unwrap();
+        pair.drive();
+        let theirs = phone_says(&mut pair, ALICE, &group, "too much");
+        // The account is a member only.
+        let refused = says_body(&mut pair, send(&group, Body::Revoke { id: theirs.clone() }));
+        assert_eq!(refused, Err(SendError::UnknownMessage(theirs.clone())));
+        pair.lab.change_members(&group, MemberChange::Promote, &[OWN], pair.now).unwrap();
+        pair.drive();
+        let id = says_body(&mut pair, send(&group, Body::Revoke { id: theirs.clone() })).unwrap().message_id;
+        let stanza = pair.written.iter().find(|n| n.tag == "message" && n.text("id") == Some(&*id)).unwrap();
+        assert_eq!(stanza.text("edit"), Some("8"));
+        let deleted = pair.events_of("message.deleted").pop().unwrap();
+        assert_eq!((&deleted["whatsapp_message_id"], &deleted["from_me"]), (&json!(theirs), &json!(true)));
+        let seen = pair.lab.messages(BEA, None).unwrap().pop().unwrap();
+        let key = &seen.message["protocolMessage"]["key"];
+        assert_eq!((&key["id"], &key["fromMe"]), (&json!(theirs), &json!(false)));
+        let author: Jid = key["participant"].as_str().unwrap().parse().unwrap();
+        assert_eq!(author.is_lid(), by_lid);
+
+        // And the other way round: who did it is told.
+        let ours = says(&mut pair, &group, "so what");
+        pair.lab.change_members(&group, MemberChange::Promote, &[ALICE], pair.now).unwrap();
+        pair.drive();
+        pair.lab.send(ALICE, &group.to_wire(), Sending::Revoke { id: ours.clone() }, pair.now).unwrap();
+        pair.drive();
+        let deleted = pair.events_of("message.deleted").pop().unwrap();
+        assert_eq!(
+            (&deleted["whatsapp_message_id"], &deleted["sender_number"], &deleted["from_me"]),
+            (&json!(ours), &json!(ALICE), &json!(false))
+        );
+        // A member who says so is not believed.
+        let stays = says(&mut pair, &group, "this stays");
+        let before = pair.events_of("message.deleted").len();
+        let key = wazap::proto::MessageKey {
+            remote_jid: Some(group.to_wire()),
+            from_me: Some(true),
+            id: Some(stays),
+            participant: None,
+        };
+        let protocol =
+            wazap::proto::message::ProtocolMessage { key: Some(key), r#type: Some(0), ..Default::default() };
+        let message =
+            wazap::proto::Message { protocol_message: Some(Box::new(protocol)), ..Default::default() };
+        let raw = Sending::Raw(prost::Message::encode_to_vec(&message));
+        pair.lab.send(BEA, &group.to_wire(), raw, pair.now).unwrap();
+        pair.drive();
+        assert_eq!(pair.events_of("message.deleted").len(), before);
+        pair.assert_well_behaved();
+    }
+}

@@ -236,7 +236,7 @@ fn a_registration_that_is_refused_is_tried_again_after_a_pause() {
     let mut pair = Pair::new(13);
     pair.drive();
     let connections = pair.lab.stats().connections;
-    pair.input(Input::Node(Failure { reason: 401 }.build()));
+    pair.input(Input::Node(Failure { reason: 401, ..Failure::default() }.build()));
     pair.drive();
     assert_eq!(pair.lab.stats().connections, connections, "not at once");
     pair.pass(Duration::from_secs(5));

@@ -707,3 +707,46 @@ async fn what_a_hook_has_not_had_is_counted() {
     assert_eq!(lag(id).await, wazap::store::hooks::Lag::default());
     assert_eq!(lag(2).await.events, 4);
 }
+
+/// Of two receivers one is as bad as can be: it hangs, refuses, and takes what it says it does not. The other hears of
+/// everything at once, and the bad one loses nothing either.
+#[tokio::test]
+async fn a_receiver_that_is_as_bad_as_can_be_delays_no_other_and_loses_nothing() {
+    let store = Store::in_memory().unwrap();
+    let mut rng = StdRng::seed_from_u64(11);
+    let well = Arc::new(AtomicBool::new(false));
+    let recovered = well.clone();
+    let mut bad = Receiver::start(move |_| {
+        if recovered.load(Ordering::SeqCst) {
+            return Answer::Status(200);
+        }
+        match rng.random_range(0..4) {
+            0 => Answer::Hang,
+            1 => Answer::Later(1),
+            _ => Answer::Status([500, 502, 404, 429, 302, 408][rng.random_range(0..6)]),
+        }
+    })
+    .await;
+    let mut good = Receiver::start(|_| Answer::Status(200)).await;
+    set_platform(&store, bad.url(), None).await;
+    set_user(&store, good.url(), kinds(&["message.received"])).await;
+    let worker = Worker::start(&store, Options { timeout: Duration::from_millis(300), ..quick() });
+    let chats = ["a", "b", "c", "d"];
+    for n in 0..50 {
+        push(&store, chats.iter().map(|chat| message(chat, n)).collect()).await;
+    }
+    // Nothing was taken by the one, and all by the other.
+    let posts = good.until(|posts| posts.len() == 200).await;
+    let whole: Vec<u64> = (0..50).collect();
+    for chat in chats {
+        assert_eq!(orders(&posts)[chat], whole, "chat {chat} at the good one");
+    }
+    well.store(true, Ordering::SeqCst);
+    let last = |chat: &'static str| move |post: &Post| post.chat() == (chat.to_owned(), 49);
+    let posts = bad.until(|posts| chats.iter().all(|chat| posts.iter().any(last(chat)))).await;
+    settled(&store).await;
+    worker.stop().await;
+    for chat in chats {
+        assert_eq!(orders(&posts)[chat], whole, "chat {chat} at the bad one");
+    }
+}

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use pair::{ALICE, ECHO, OWN, Pair};
 use wazap::{
     account::{Command, Input, ProfileCommand, Question, Recipient, Status},
-    sandbox::{BusinessSpec, Sending},
+    sandbox::{BusinessSpec, Sending, StandingChange},
     wire::{Content, Node},
 };
 
@@ -36,6 +36,11 @@ fn talk() -> Pair {
     pair.drive();
     pair.send(ALICE, "two");
     pair.send(ECHO, "three");
+    // Notices about the account itself; tokens come by themselves.
+    for lasts in [Some(("DEFAULT".to_owned(), Duration::from_secs(60))), None] {
+        pair.lab.standing(OWN, StandingChange::Timelock(lasts), pair.now).expect("a phone of ours");
+        pair.drive();
+    }
     let group = pair.lab.create_group(ALICE, "Group", &[OWN, ECHO], true, pair.now).expect("a group");
     pair.drive();
     let text = Sending::Text { text: "four".to_owned(), quote: None };

@@ -18,10 +18,10 @@ use crate::wire::Node;
 pub enum Question {
     /// Something with groups.
     Group(GroupCommand),
-    /// Something with profiles, privacy, presence or businesses.
-    Profile(ProfileCommand),
     /// Something with a call.
     Call(CallCommand),
+    /// Something with profiles, privacy, presence or businesses.
+    Profile(ProfileCommand),
 }
 
 /// What came of a [`Question`], by area.
@@ -29,10 +29,10 @@ pub enum Question {
 pub enum Told {
     /// To [`Question::Group`].
     Group(GroupAnswer),
+    /// To [`Question::Call`]: done.
+    Call(()),
     /// To [`Question::Profile`].
     Profile(ProfileAnswer),
-    /// To [`Question::Call`]: done.
-    Call,
 }
 
 /// Why a [`Question`] has no answer.
@@ -60,53 +60,31 @@ pub trait Ask: Into<Question> + Send {
     fn told(told: Told) -> Option<Self::Told>;
 }
 
-impl From<GroupCommand> for Question {
-    fn from(command: GroupCommand) -> Self {
-        Self::Group(command)
-    }
-}
-
-impl Ask for GroupCommand {
-    type Told = GroupAnswer;
-
-    fn told(told: Told) -> Option<GroupAnswer> {
-        match told {
-            Told::Group(answer) => Some(answer),
-            Told::Profile(_) | Told::Call => None,
+/// An area's command is one of the questions, and its answer one of the answers.
+macro_rules! area {
+    ($area:ident: $command:ty => $told:ty) => {
+        impl From<$command> for Question {
+            fn from(command: $command) -> Self {
+                Self::$area(command)
+            }
         }
-    }
-}
 
-impl From<ProfileCommand> for Question {
-    fn from(command: ProfileCommand) -> Self {
-        Self::Profile(command)
-    }
-}
+        impl Ask for $command {
+            type Told = $told;
 
-impl Ask for ProfileCommand {
-    type Told = ProfileAnswer;
-
-    fn told(told: Told) -> Option<ProfileAnswer> {
-        match told {
-            Told::Profile(answer) => Some(answer),
-            Told::Group(_) | Told::Call => None,
+            fn told(told: Told) -> Option<$told> {
+                match told {
+                    Told::$area(answer) => Some(answer),
+                    _ => None,
+                }
+            }
         }
-    }
+    };
 }
 
-impl From<CallCommand> for Question {
-    fn from(command: CallCommand) -> Self {
-        Self::Call(command)
-    }
-}
-
-impl Ask for CallCommand {
-    type Told = ();
-
-    fn told(told: Told) -> Option<()> {
-        matches!(told, Told::Call).then_some(())
-    }
-}
+area!(Group: GroupCommand => GroupAnswer);
+area!(Call: CallCommand => ());
+area!(Profile: ProfileCommand => ProfileAnswer);
 
 /// What the answer to a query is for, by area.
 #[derive(Debug)]
@@ -149,8 +127,8 @@ impl Account {
         let outcome = if self.can_send() {
             match question {
                 Question::Group(command) => self.group_asked(command, turn)?,
-                Question::Profile(command) => self.profile_asked(command, turn)?,
                 Question::Call(command) => self.call_asked(&command, turn)?,
+                Question::Profile(command) => self.profile_asked(command, turn)?,
             }
         } else {
             Err(AskError::NotConnected(self.link.status))

@@ -196,7 +196,7 @@ impl Account {
         let since = Millis(turn.now.0.saturating_sub(RINGS.as_millis() as u64));
         let Some(call) = turn.tx.calls().ringing(id, since)? else { return Ok(Err(AskError::Unknown)) };
         self.reject(&call, None, turn)?;
-        Ok(Ok(Next::Done(Told::Call)))
+        Ok(Ok(Next::Done(Told::Call(()))))
     }
 
     /// `call.received`, or `call.ended` with its outcome: in the log, not posted to the platform.

@@ -19,7 +19,10 @@ use crate::{
         self,
         message::{PollEncValue, PollVoteMessage},
     },
-    store::messages::{Chat, Message},
+    store::{
+        groups::Role,
+        messages::{Chat, Message},
+    },
     wire::Jid,
 };
 
@@ -55,8 +58,7 @@ impl Account {
             Kind::Revoke { key } => {
                 let found = named(&key, chat, turn)?;
                 if let Some(found) = &found {
-                    // In a group an admin may take anybody's message back; the server has checked that.
-                    if !chat.jid.is_group() && !self.wrote(found, reported, turn)? {
+                    if !self.wrote(found, reported, turn)? && !manages(sender, chat, turn)? {
                         tracing::warn!("somebody deleted what somebody else wrote");
                         return Ok(());
                     }
@@ -224,6 +226,16 @@ impl Account {
             }
         }
     }
+}
+
+/// Whether somebody may take back what others wrote: in a group, unless it is known that they do not manage it. The server
+/// sees that somebody's message is taken back, but not whose.
+fn manages(person: &Jid, chat: &Chat, turn: &Turn<'_>) -> Result<bool, Error> {
+    if !chat.jid.is_group() {
+        return Ok(false);
+    }
+    let member = turn.tx.groups().participant(&chat.jid, person)?;
+    Ok(member.is_none_or(|member| member.role != Role::Member))
 }
 
 /// The message of the chat that a key names, whoever's point of view the key was written from.

@@ -11,12 +11,14 @@ use super::{
     app_state::Waiting,
     evidence::{Evidence, Seen},
     link::{Conn, Outage, Phase, Retry, STOPPED},
+    props::Props,
+    tokens,
 };
 use crate::{
     clock::Millis,
     crypto::KeyPair,
     stanza::{Ack, ChatState, Failure, Info, Iq, IqKind, MediaConn, Nack, StreamError, Success},
-    store::{Tx, device::Device},
+    store::{Tx, device::Device, standing::Standing},
     wire::{Jid, Node, codec},
 };
 
@@ -244,6 +246,22 @@ pub struct Account {
     pub(super) state_waiting: Vec<Waiting>,
     /// What was seen of the connections.
     pub(super) seen: Seen,
+    /// What the server has set for this client.
+    pub(super) props: Props,
+    /// With which the account proves to be itself.
+    pub(super) nct_salt: Option<Vec<u8>>,
+    /// When tokens of no use were last looked for.
+    pub(super) tokens_pruned: Option<Millis>,
+    /// What WhatsApp lets the account do.
+    pub(super) standing: Standing,
+    /// Sends were refused, and it is being found out why.
+    pub(super) suspecting: bool,
+    /// There may be sends that were refused and are written again.
+    pub(super) retrying: bool,
+    /// When the standing is asked for again.
+    pub(super) ask_again_at: Option<Millis>,
+    /// When the next send that was refused is written again.
+    pub(super) put_off_until: Option<Millis>,
     /// The offline queue did not come on an earlier connection: another reconnect would not bring it either.
     pub(super) stalled: bool,
     /// The time of the last turn.
@@ -291,6 +309,14 @@ impl Account {
             writes_wait: turn.tx.app_state().waiting()? > 0,
             state_waiting: Vec::new(),
             seen: Seen::default(),
+            props: Props::load(turn.tx)?,
+            nct_salt: tokens::stored_salt(turn.tx)?,
+            tokens_pruned: None,
+            standing: turn.tx.standing().load()?,
+            suspecting: turn.tx.standing().suspecting()?,
+            retrying: true,
+            ask_again_at: None,
+            put_off_until: turn.tx.standing().release_due(turn.now)?,
             stalled: false,
             latest: turn.now,
         })
@@ -369,6 +395,7 @@ impl Account {
     /// After the last input of a batch: sends what can be sent.
     pub fn settle(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.release(turn)?;
+        self.report_identities(turn)?;
         self.pump(turn)?;
         self.pump_app_state(turn)?;
         if turn.effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
@@ -398,6 +425,9 @@ impl Account {
         self.seen.last_in = Some(turn.now);
         if node.has("offline") {
             conn.drained_one(turn.now);
+        }
+        if matches!(node.tag.as_ref(), "message" | "receipt" | "notification" | "call") {
+            self.learn_names_of(node, turn)?;
         }
         match node.tag.as_ref() {
             "iq" => self.iq(node, turn),

@@ -14,11 +14,12 @@ use super::{
     CodeState, Error, Link, Qr, SendError, Status,
     dispatch::{Account, CloseCause, Effect, Turn},
     payload,
+    props::Props,
 };
 use crate::{
     clock::Millis,
     stanza::{self, Failure, Info, Iq, StreamError, Success},
-    store::device::Device,
+    store::{device::Device, standing::Standing},
     wire::Node,
 };
 
@@ -44,15 +45,16 @@ impl Account {
         let outage = self.outage.filter(|outage| !outage.told).map(|outage| outage.since + OUTAGE);
         // Due while there is no connection: on the next one, without being woken for it.
         let scheduled = self.next_due.filter(|_| self.can_send());
+        let standing = self.standing_deadline().filter(|_| self.can_send());
         let link = self.conn.as_ref().map(Conn::deadline);
-        [link, self.retry.at, outage, scheduled].into_iter().flatten().min()
+        [link, self.retry.at, outage, scheduled, standing].into_iter().flatten().min()
     }
 
     pub(super) fn start(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         turn.effects.push(Effect::Link(self.link.clone()));
         // Told at every start, unchanged or not: whoever could not reach this process does not know it any more.
         self.announce(Status::Pending, turn)?;
-        if self.link.status == Status::Disconnected {
+        if self.link.status == Status::Disconnected || self.wait_out_ban(turn)? {
             return Ok(());
         }
         self.dial(turn)
@@ -62,8 +64,11 @@ impl Account {
     pub fn resume(&mut self, shown: Link, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.link = shown;
         self.link.code = CodeState::None;
-        if turn.tx.settings().get(STOPPED)?.is_some() || self.link.status == Status::Disconnected {
+        if turn.tx.settings().get(STOPPED)?.is_some() {
             return Ok(());
+        }
+        if self.link.status == Status::Disconnected {
+            return self.wait_out_ban(turn).map(drop);
         }
         self.lose("storage_failed", turn)
     }
@@ -155,6 +160,11 @@ impl Account {
         turn.send(&stanza::active(&active));
         let privacy = conn.query(Query::Privacy, turn.now);
         turn.send(&stanza::privacy_query(&privacy));
+        let props = conn.query(Query::Props, turn.now);
+        turn.send(&stanza::props_query(&props, self.props.hash()));
+        self.let_in(turn)?;
+        self.ask_standing(turn);
+        self.prune_tokens(turn)?;
         turn.tx.device().count_login()?;
         self.device.login_count += 1;
         if let (Some(lid), Some(paired)) = (&success.lid, &mut self.device.paired)
@@ -238,6 +248,10 @@ impl Account {
             500.. => self.lose("login_refused", turn),
             reason => {
                 self.drop_connection("login_refused", turn);
+                self.shut_out(failure, turn)?;
+                if self.wait_out_ban(turn)? {
+                    return Ok(());
+                }
                 let word = match reason {
                     402 | 403 | 406 => "forbidden",
                     405 => "client_outdated",
@@ -288,6 +302,10 @@ impl Account {
         self.fail_queue(turn)?;
         self.fail_writes(turn);
         turn.tx.device().wipe()?;
+        self.props = Props::default();
+        self.nct_salt = None;
+        self.standing = Standing::default();
+        (self.ask_again_at, self.put_off_until) = (None, None);
         self.device = Self::new_device(&self.settings, turn)?;
         self.link.paired = false;
         Ok(())
@@ -373,7 +391,7 @@ impl Account {
         if self.conn.is_some() {
             return self.lose("clock_set_back", turn);
         }
-        if self.retry.at.is_some() {
+        if self.retry.at.is_some() && !self.wait_out_ban(turn)? {
             self.retry.back_off(turn.now, turn.rng);
         }
         Ok(())
@@ -386,8 +404,12 @@ impl Account {
             self.report_outage(turn)?;
         }
         if self.retry.at.is_some_and(|at| at <= now) {
+            if self.link.status == Status::Disconnected {
+                self.set_status(Status::Pending, None, turn)?;
+            }
             self.dial(turn)?;
         }
+        self.tick_standing(turn)?;
         let Some(conn) = &mut self.conn else { return Ok(()) };
         if conn.rotate_at.is_some_and(|at| at <= now) {
             return self.rotate_code(turn);
@@ -507,6 +529,10 @@ impl Account {
             Query::PreKeyCount => self.pre_keys_counted(node, turn),
             Query::Blocklist => self.blocklist_answered(node, turn),
             Query::Privacy => self.learn_privacy(&stanza::read_privacy(node), turn),
+            Query::Props => self.props_answered(node, turn),
+            Query::Token(person, t) => self.token_issued(&person, t, node, turn),
+            Query::ReachoutLock => self.lock_answered(node, turn),
+            Query::NewChatCap => self.cap_answered(node, turn),
             Query::PreKeyUpload(ids) => self.pre_keys_uploaded(&ids, node, turn),
             Query::Devices(users) => self.devices_answered(&users, node, turn),
             Query::Bundles(devices) => self.bundles_answered(&devices, node, turn),

@@ -15,6 +15,8 @@ impl Account {
             Ok(_) if node.text("type") == Some("mediaretry") => self.reuploaded(node, turn)?,
             _ if node.text("type") == Some(LinkCodeNotice::KIND) => self.link_code_noticed(node, turn),
             _ if node.text("type") == Some("w:gp2") => self.group_noticed(node, turn)?,
+            _ if node.text("type") == Some("privacy_token") => self.tokens_came(node, turn)?,
+            _ if node.text("type") == Some("mex") => self.standing_noticed(node, turn)?,
             _ if self.profile_noticed(node, turn)? => {}
             Ok(notification) => self.noticed(&notification, turn)?,
             Err(error) => tracing::warn!(%error, "notification"),
@@ -26,16 +28,14 @@ impl Account {
 
     fn noticed(&mut self, notification: &Notification, turn: &mut Turn<'_>) -> Result<(), Error> {
         let from = &notification.from;
-        if let Some(lid) = &notification.lid {
-            turn.tx.people().learn(from, lid)?;
-        }
         match &notification.kind {
             NotificationKind::PreKeysLow { .. } => self.upload_pre_keys(turn),
             NotificationKind::IdentityChanged => {
                 let phone = turn.tx.people().signal_address(&from.bare())?;
                 turn.tx.signal().forget(&phone)?;
                 turn.tx.sender_keys().forget_device(&from.bare())?;
-                Ok(turn.tx.people().forget_devices(from)?)
+                turn.tx.people().forget_devices(from)?;
+                self.issue_token_again(&from.bare(), turn)
             }
             NotificationKind::Devices(change) => {
                 if let DeviceChange::Remove(device) = change

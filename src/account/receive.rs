@@ -10,6 +10,7 @@ use super::{
     dispatch::{Account, Turn},
     events::Reported,
     sender_keys::in_chat,
+    tokens::SaltFrom,
 };
 use crate::{
     clock::Millis,
@@ -65,13 +66,6 @@ impl Account {
                 return Ok(());
             }
         };
-        let person = incoming.participant.as_ref().unwrap_or(&incoming.from);
-        if let Some(alt) = &incoming.sender_alt {
-            turn.tx.people().learn(person, alt)?;
-        }
-        if let (Some(recipient), Some(alt)) = (&incoming.recipient, &incoming.recipient_alt) {
-            turn.tx.people().learn(recipient, alt)?;
-        }
         if incoming.from.server() == Server::Newsletter {
             self.ack(node, turn);
             return Ok(());
@@ -262,6 +256,9 @@ impl Account {
         }
         turn.tx.queue().settle(&key)?;
         let internal = self.internal(&content, incoming, source, turn)?;
+        if self.holds_first_contacts() && !source.from_me && !in_chat(&source.chat.jid) {
+            turn.tx.standing().release_to(&source.sender)?;
+        }
         if !internal && !incoming.peer && content::has_content(&content) {
             let content = self.in_plain(content.into_owned(), &source.chat, &source.sender, turn)?;
             self.keep_received(content, incoming, source, key, turn)?;
@@ -341,10 +338,17 @@ impl Account {
                 self.app_state_keys_came();
             }
         }
+        if let Some(mapping) = &protocol.lid_migration_mapping_sync_message {
+            self.learn_mapping(mapping, turn)?;
+        }
         if let Some(history) = &protocol.history_sync_notification {
             turn.tx.sync().add_history(&incoming.id, &history.encode_to_vec())?;
-            if let Some(name) = self.own_name_in(history) {
+            let inline = inline_history(history);
+            if let Some(name) = inline.as_ref().and_then(|sync| self.own_name_in(sync)) {
                 self.learn_own_name(&name, turn)?;
+            }
+            if let Some(salt) = inline.and_then(|sync| sync.nct_salt) {
+                self.learn_nct_salt(&salt, SaltFrom::History, turn)?;
             }
             if let Some(own) = self.own_pn() {
                 turn.send(&Receipt::new(incoming.id.clone(), own, ReceiptKind::HistSync).build_to());
@@ -353,17 +357,10 @@ impl Account {
         Ok(true)
     }
 
-    /// The account's own push name, where an inline history payload tells it.
-    fn own_name_in(&self, history: &proto::message::HistorySyncNotification) -> Option<String> {
-        use std::io::Read as _;
-        /// Inline payloads are small; a bomb is cut here.
-        const LIMIT: u64 = 4 << 20;
-        let compressed = history.initial_hist_bootstrap_inline_payload.as_deref()?;
-        let mut bytes = Vec::new();
-        flate2::read::ZlibDecoder::new(compressed).take(LIMIT).read_to_end(&mut bytes).ok()?;
-        let sync = proto::HistorySync::decode(&*bytes).ok()?;
+    /// The account's own push name, where history tells it.
+    fn own_name_in(&self, sync: &proto::HistorySync) -> Option<String> {
         let own = |id: &str| id.parse::<Jid>().is_ok_and(|jid| self.is_own(&jid));
-        sync.pushnames.into_iter().find(|name| name.id.as_deref().is_some_and(own))?.pushname
+        sync.pushnames.iter().find(|name| name.id.as_deref().is_some_and(own))?.pushname.clone()
     }
 
     /// The answer of success; also to what was decrypted before.
@@ -469,6 +466,17 @@ pub(super) fn file(row: i64, content: &[u8], turn: &Turn<'_>) -> Result<(), Erro
         turn.tx.chats().set_aside(row)?;
     }
     Ok(())
+}
+
+/// What a notification of history carries in itself.
+fn inline_history(history: &proto::message::HistorySyncNotification) -> Option<proto::HistorySync> {
+    use std::io::Read as _;
+    /// Inline payloads are small; a bomb is cut here.
+    const LIMIT: u64 = 4 << 20;
+    let compressed = history.initial_hist_bootstrap_inline_payload.as_deref()?;
+    let mut bytes = Vec::new();
+    flate2::read::ZlibDecoder::new(compressed).take(LIMIT).read_to_end(&mut bytes).ok()?;
+    proto::HistorySync::decode(&*bytes).ok()
 }
 
 /// Why, in words for the consumer.

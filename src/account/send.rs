@@ -30,6 +30,7 @@ use crate::{
     store::{
         messages::{MessageKey, NewMessage, Progress},
         queue::Outgoing as Row,
+        standing::Retried,
     },
     wire::{Jid, Node, codec},
 };
@@ -84,6 +85,19 @@ impl Account {
         }
         let mut missing = Missing::default();
         let mut held: HashSet<String> = HashSet::new();
+        // What was refused and is written again stays in front of what is for the same people.
+        let mut again: HashSet<i64> = HashSet::new();
+        if self.retrying {
+            let retried = turn.tx.standing().retried()?;
+            self.retrying = !retried.is_empty();
+            for Retried { seq, recipient, due } in retried {
+                if due {
+                    again.insert(seq);
+                } else {
+                    held.insert(recipient);
+                }
+            }
+        }
         for row in turn.tx.queue().waiting(0, SCAN)? {
             if full(&self.conn) {
                 break;
@@ -92,6 +106,9 @@ impl Account {
                 continue;
             }
             let chat = row.recipient.clone();
+            if again.contains(&row.seq) {
+                held.insert(chat.clone());
+            }
             if !self.advance(row, &mut missing, turn)? {
                 // A number that is being looked up may turn out to be a chat that other rows name by its address.
                 if let Recipient::Number(digits) = Recipient::from_row(&chat) {
@@ -147,6 +164,10 @@ impl Account {
                 Resolved::GivenUp => return Ok(true),
             },
         };
+        if self.holds_first_contacts() && self.is_first_contact(&to, turn)? {
+            self.hold_back(&row, &to, turn)?;
+            return Ok(false);
+        }
         let target = self.target(&to, turn)?;
         let own = target.as_ref().and_then(|target| self.own_beside(target));
         let (Some(target), Some(own)) = (target, own) else {
@@ -240,6 +261,7 @@ impl Account {
         stanza.kind = class.kind.to_owned();
         stanza.edit = class.edit.map(str::to_owned);
         stanza.extras.extend(meta(class));
+        stanza.extras.extend(self.token_for(target, turn)?);
         let plain = padding::pad(row.content.clone(), turn.rng);
         let copy = padding::pad(device_sent(&row.content, target), turn.rng);
         let (mut prekey, mut reached) = (false, to_self);
@@ -264,12 +286,17 @@ impl Account {
             stanza.device_identity = self.device.paired.as_ref().map(|p| p.device_identity.clone());
         }
         if self.write(row, &stanza, turn)? {
+            self.issue_token(target, &row.content, turn)?;
             self.report_departure(row, to, turn)?;
         }
         Ok(())
     }
 
     fn report_departure(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
+        // Told when it was written first.
+        if turn.tx.standing().refusals(row.seq)? > 0 {
+            return Ok(());
+        }
         let Some(stored) = turn.tx.messages().find_own(&row.wa_id)? else { return Ok(()) };
         let Some(chat) = turn.tx.messages().find_chat(to)? else { return Ok(()) };
         let Some(own) = self.own_pn() else { return Ok(()) };
@@ -293,6 +320,10 @@ impl Account {
         if let Some(conn) = &mut self.conn {
             conn.in_flight.retain(|(id, _)| *id != ack.id);
         }
+        if node.text("refresh_lid") == Some("true") {
+            // The server knows this person by another LID: the next look at the devices tells it.
+            turn.tx.people().forget_devices(&ack.peer)?;
+        }
         if let Some(phash) = ack.phash.as_ref().filter(|_| ack.peer.is_group()) {
             let conn = self.conn.as_mut();
             // The same contradiction again would be answered with the same look.
@@ -310,6 +341,7 @@ impl Account {
         let Some(row) = turn.tx.queue().find(&ack.id)? else { return self.resend_acked(&ack, turn) };
         match ack.error {
             Some(code) if in_chat(&ack.peer) && self.chat_refused(&row, &ack.peer, code, turn)? => Ok(()),
+            Some(code) if self.refused_send(&row, code, turn)? => Ok(()),
             Some(code) => self.give_up(&row, code, turn),
             None => self.finish(&row, Ok(()), turn),
         }
@@ -336,7 +368,7 @@ impl Account {
     }
 
     /// A send that cannot succeed: its row goes, its failure is told.
-    fn give_up(&mut self, row: &Row, code: u16, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(super) fn give_up(&mut self, row: &Row, code: u16, turn: &mut Turn<'_>) -> Result<(), Error> {
         tracing::warn!(code, "a message was not sent");
         self.finish(row, Err(code), turn)
     }
@@ -356,7 +388,8 @@ impl Account {
     /// The account is unlinked: what still waits can never be sent as this account.
     pub(super) fn fail_queue(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         turn.tx.schedule().give_up()?;
-        self.next_due = None;
+        turn.tx.standing().release_all()?;
+        (self.next_due, self.suspecting) = (None, false);
         loop {
             let mut rows = turn.tx.queue().waiting(0, SCAN)?;
             rows.extend(turn.tx.queue().unacknowledged(0, SCAN)?);

@@ -23,7 +23,7 @@ use super::{
     groups, media, reply,
 };
 use crate::{
-    account::{AskError, OWN_ABOUT, ProfileAnswer, ProfileCommand, Recipient, StateChange},
+    account::{AskError, OWN_ABOUT, ProfileAnswer, ProfileCommand, Recipient, StateChange, standing_view},
     wire::Jid,
 };
 
@@ -85,9 +85,9 @@ async fn answer<I: Instance>(app: &App<I>) -> Result<Response, ApiError> {
                 }
             }
         }
-        Ok::<_, crate::store::Error>((own, about, devices))
+        Ok::<_, crate::store::Error>((own, about, devices, tx.standing().load()?))
     });
-    let (own, about, devices) = known.await?;
+    let (own, about, devices, standing) = known.await?;
     let device = |number: &u16| {
         let own = own.as_ref()?;
         let jid = if *number == 0 { own.jid.bare() } else { own.jid.with_device(*number) };
@@ -110,6 +110,7 @@ async fn answer<I: Instance>(app: &App<I>) -> Result<Response, ApiError> {
         "platform": platform,
         "business": business,
         "devices": devices.iter().filter_map(device).collect::<Vec<Value>>(),
+        "standing": standing_view(&standing),
     });
     Ok(reply::ok(&body))
 }

@@ -13,9 +13,12 @@ use super::{
     webhooks::{Standing, standings},
 };
 use crate::{
-    account::{Evidence, Offline, Status},
+    account::{Evidence, Offline, Status, standing_view},
     clock::Millis,
-    store::health::{Queues, Waiting},
+    store::{
+        health::{Queues, Waiting},
+        standing::Standing as AccountStanding,
+    },
 };
 
 /// A connection on which nothing came for so long is no longer believed: pings leave every 15 to 25 s, and a silence of 20 s
@@ -39,12 +42,16 @@ pub(super) async fn details<I: Instance>(
 ) -> Result<Response, ApiError> {
     let evidence = app.parts.instance.evidence().await;
     let now = app.now();
-    let (queues, hooks) = app
+    let (queues, hooks, standing) = app
         .parts
         .store
-        .read(move |tx| Ok::<_, crate::store::Error>((tx.health().queues()?, standings(tx, now)?)))
+        .read(move |tx| {
+            let (queues, hooks) = (tx.health().queues()?, standings(tx, now)?);
+            Ok::<_, crate::store::Error>((queues, hooks, tx.standing().load()?))
+        })
         .await?;
-    let problems = problems(evidence.as_ref(), &queues, &hooks, now);
+    let mut problems = problems(evidence.as_ref(), &queues, &hooks, now);
+    problems.extend(restricted(&standing, &queues));
     let verdict = problems.iter().map(|problem| problem.verdict).max().unwrap_or(Verdict::Ok);
     let reason = match problems.iter().find(|problem| problem.verdict == verdict) {
         Some(problem) => problem.what.clone(),
@@ -59,8 +66,10 @@ pub(super) async fn details<I: Instance>(
         "timestamp": now.rfc3339(),
         "uptime": app.started.elapsed().as_secs(),
         "link": evidence.as_ref().map(|evidence| link(evidence, now)),
+        "standing": standing_view(&standing),
         "queues": {
             "outgoing": waiting(queues.outgoing, now),
+            "held": waiting(queues.held, now),
             "undecryptable": waiting(queues.undecryptable, now),
             "scheduled": { "rows": queues.scheduled.rows, "next_at": time(queues.scheduled.oldest) },
             "app_state": queues.app_state,
@@ -154,6 +163,19 @@ fn problems(evidence: Option<&Evidence>, queues: &Queues, hooks: &[Standing], no
         }
     }
     found
+}
+
+/// WhatsApp does not let the account do everything.
+fn restricted(standing: &AccountStanding, queues: &Queues) -> Option<Problem> {
+    let restriction = standing.restriction()?;
+    let until = restriction.until.map_or_else(|| "an unknown time".to_owned(), Millis::rfc3339);
+    let (why, held) = (restriction.reason, queues.held.rows);
+    let what = if standing.holds_first_contacts() {
+        format!("{why} until {until}: {held} sends to people who never wrote wait, all others go on")
+    } else {
+        format!("{why} until {until}")
+    };
+    Some(Problem { verdict: Verdict::Degraded, code: "account_restricted", what })
 }
 
 fn link_down(evidence: &Evidence, now: Millis) -> Option<(&'static str, String)> {

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     core::{
         AppStateView, CallView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace,
-        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StatsView, World,
+        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView, World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
@@ -413,6 +413,16 @@ impl Admin {
             DeviceCommand::Refuse(time) => Operation::Refuse(time),
         };
         self.shared.input(|world, now| Ok(world.operate(world.companion(jid)?, &operation, now)?))
+    }
+
+    /// The server changes what a phone's account may do.
+    pub fn standing(&self, number: &str, change: StandingChange) -> Reply<()> {
+        self.shared.input(|world, now| Ok(world.change_standing(world.phone(number)?, change, now)?))
+    }
+
+    /// Sets a server property for a phone's account, or takes it away; it counts from the next question on.
+    pub fn property(&self, number: &str, code: u32, value: Option<String>) -> Reply<()> {
+        self.shared.input(|world, _| Ok(world.set_property(world.phone(number)?, code, value)?))
     }
 
     /// The phone loses its Signal session with a companion, as one that was restored from a backup does.

@@ -20,7 +20,7 @@ use super::{
     profile,
     sending::{self, What},
     shared::Shared,
-    socket,
+    socket, standing,
 };
 use crate::{stanza::MemberChange, wire::frame};
 
@@ -72,6 +72,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/hangup", post(hang_up))
         .route("/admin/phones/{number}/calls", get(calls))
         .route("/admin/phones/{number}/privacy", post(privacy))
+        .route("/admin/phones/{number}/standing", post(standing::change))
+        .route("/admin/phones/{number}/properties", post(standing::properties))
         .route("/admin/phones/{number}/profile", get(profile::show))
         .route("/admin/phones/{number}/picture", put(profile::set_picture).delete(profile::remove_picture))
         .route("/admin/phones/{number}/about", put(profile::set_about))

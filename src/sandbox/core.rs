@@ -32,6 +32,7 @@ mod receipts;
 mod reuse;
 mod session;
 mod snapshot;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -56,6 +57,7 @@ pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name}
 pub(crate) use operate::{OperateError, Operation};
 pub use profile::{BusinessSpec, ProductSpec, ProfileView};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
+pub use standing::StandingChange;
 pub use view::{CompanionView, FaultView, LogLine, MessageView, PhoneView, ReceiptView, StatsView};
 
 use crate::{

@@ -10,7 +10,7 @@ use super::{
     admin::{AdminError, DeviceCommand},
     core::{
         AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView,
-        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings, StatsView,
+        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings, StandingChange, StatsView,
         World,
     },
 };
@@ -204,6 +204,23 @@ impl Lab {
         Ok(self.world.set_privacy(phone, name, value, now)?)
     }
 
+    /// This phone calls somebody; the call's id.
+    pub fn call(&mut self, number: &str, to: &str, video: bool, now: Millis) -> Reply<String> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.start_call(phone, to, video, now)?)
+    }
+
+    /// This phone answers a call, or hangs up; what rings is rejected by that.
+    pub fn decide_call(&mut self, number: &str, id: &str, answer: bool, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.decide_call(phone, id, answer, now)?)
+    }
+
+    /// Calls of this phone, oldest first.
+    pub fn calls(&self, number: &str) -> Reply<Vec<CallView>> {
+        Ok(self.world.call_views(self.world.phone(number)?))
+    }
+
     /// What a phone's account shows, and whom it has blocked.
     pub fn profile(&self, number: &str) -> Reply<ProfileView> {
         Ok(self.world.profile_view(self.world.phone(number)?))
@@ -249,23 +266,6 @@ impl Lab {
         let phone = self.world.phone(number)?;
         self.world.show_presence(phone, available, now);
         Ok(())
-    }
-
-    /// This phone calls somebody; the call's id.
-    pub fn call(&mut self, number: &str, to: &str, video: bool, now: Millis) -> Reply<String> {
-        let phone = self.world.phone(number)?;
-        Ok(self.world.start_call(phone, to, video, now)?)
-    }
-
-    /// This phone answers a call, or hangs up; what rings is rejected by that.
-    pub fn decide_call(&mut self, number: &str, id: &str, answer: bool, now: Millis) -> Reply<()> {
-        let phone = self.world.phone(number)?;
-        Ok(self.world.decide_call(phone, id, answer, now)?)
-    }
-
-    /// Calls of this phone, oldest first.
-    pub fn calls(&self, number: &str) -> Reply<Vec<CallView>> {
-        Ok(self.world.call_views(self.world.phone(number)?))
     }
 
     /// Switches a phone on or off; switched off, what it is sent waits.
@@ -327,6 +327,18 @@ impl Lab {
     pub fn damage_app_state(&mut self, number: &str, collection: Collection) -> Reply<bool> {
         let phone = self.world.phone(number)?;
         Ok(self.world.damage_app_state(phone, collection))
+    }
+
+    /// The server changes what a phone's account may do.
+    pub fn standing(&mut self, number: &str, change: StandingChange, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.change_standing(phone, change, now)?)
+    }
+
+    /// Sets a server property for a phone's account; it counts from the next question on.
+    pub fn property(&mut self, number: &str, code: u32, value: &str) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.set_property(phone, code, Some(value.to_owned()))?)
     }
 
     /// Replaces the faults in force; an empty object ends all.

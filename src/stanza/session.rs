@@ -25,21 +25,41 @@ impl Success {
 }
 
 /// Server → client: the login is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     /// 401 logged out, 402 temporary ban, 403 locked, 405 outdated, 406 banned, 409 bad user agent, 5xx later.
     pub reason: u16,
+    /// Why there is a ban, with 402.
+    pub code: Option<u16>,
+    /// How long the ban lasts, in seconds, with 402.
+    pub expire: Option<u64>,
+    /// What the account's owner is told.
+    pub message: Option<String>,
+    /// With which a lock can be appealed against. Told once.
+    pub appeal_token: Option<String>,
 }
 
 impl Failure {
     /// Reads `<failure reason/>`; a reason that is no number counts as 500.
     pub fn parse(node: &Node) -> Self {
-        Self { reason: node.number("reason").unwrap_or(500) }
+        let text = |key| node.text(key).filter(|text| text.len() <= 4096).map(str::to_owned);
+        Self {
+            reason: node.number("reason").unwrap_or(500),
+            code: node.number("code"),
+            expire: node.number("expire"),
+            message: text("logout_message_subtext").or_else(|| text("message")),
+            appeal_token: text("appeal_token"),
+        }
     }
 
     /// Builds the server's stanza.
     pub fn build(&self) -> Node {
-        Node::new("failure").attr("reason", u32::from(self.reason))
+        Node::new("failure")
+            .attr("reason", u32::from(self.reason))
+            .attr_opt("code", self.code.map(u32::from))
+            .attr_opt("expire", self.expire)
+            .attr_opt("logout_message_subtext", self.message.clone())
+            .attr_opt("appeal_token", self.appeal_token.clone())
     }
 }
 

@@ -203,7 +203,8 @@ impl DeviceTable<'_> {
              DELETE FROM app_state_version; DELETE FROM app_state_mac; DELETE FROM app_state_write;
              DELETE FROM sender_key; DELETE FROM sender_key_sent_to; DELETE FROM group_info;
              DELETE FROM status_audience; DELETE FROM profile; DELETE FROM business; DELETE FROM blocked;
-             DELETE FROM watched; DELETE FROM setting WHERE name IN ('blocklist.dhash', 'account.about');",
+             DELETE FROM watched; DELETE FROM privacy_token; DELETE FROM standing; DELETE FROM identity_news;
+             DELETE FROM setting WHERE name = 'blocklist.dhash' OR name GLOB 'account.*';",
         )?;
         Ok(())
     }

@@ -14,8 +14,10 @@ pub struct Waiting {
 /// All queues, and the database itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queues {
-    /// Sends that WhatsApp has not acknowledged.
+    /// Sends that WhatsApp has not acknowledged, and that nothing holds back.
     pub outgoing: Waiting,
+    /// Sends that wait until the account may write to people who never wrote to it.
+    pub held: Waiting,
     /// Messages that could not be decrypted yet.
     pub undecryptable: Waiting,
     /// Sends whose time has not come, or has and they have not left.
@@ -44,7 +46,8 @@ impl Health<'_> {
         let pages = self.number("PRAGMA page_size")?;
         let newest = self.tx.events().newest()?;
         Ok(Queues {
-            outgoing: self.waiting("SELECT COUNT(*), MIN(at) FROM outgoing")?,
+            outgoing: self.waiting("SELECT COUNT(*), MIN(at) FROM outgoing WHERE held = 0")?,
+            held: self.tx.standing().held()?,
             undecryptable: self.waiting("SELECT COUNT(*), MIN(at) FROM inbound_pending")?,
             scheduled: self.waiting("SELECT COUNT(*), MIN(due) FROM scheduled WHERE state = 0")?,
             app_state: self.tx.app_state().waiting()?,

@@ -211,14 +211,16 @@ impl Messages<'_> {
         Ok(statement.query_row([id], chat).optional()?)
     }
 
-    /// Two names turned out to be one person: their chats become one, the older row stays.
-    pub(super) fn merge_chats(&self, pn: &Jid, lid: &Jid) -> Result<(), Error> {
+    /// Two names turned out to be one person: their chats become one, the older row stays. The one that went.
+    pub(super) fn merge_chats(&self, pn: &Jid, lid: &Jid) -> Result<Option<i64>, Error> {
         let conn = self.0.conn();
+        let mut merged = None;
         let (by_pn, by_lid) = (self.chat_row(pn)?, self.chat_row(lid)?);
         if let (Some(one), Some(other)) = (&by_pn, &by_lid)
             && one.id != other.id
         {
             let (keep, drop) = (one.id.min(other.id), one.id.max(other.id));
+            merged = Some(drop);
             conn.prepare_cached("UPDATE OR IGNORE message SET chat = ?1 WHERE chat = ?2")?
                 .execute([keep, drop])?;
             conn.prepare_cached("UPDATE OR IGNORE inbound_pending SET chat = ?1 WHERE chat = ?2")?
@@ -244,7 +246,29 @@ impl Messages<'_> {
         }
         conn.prepare_cached("UPDATE chat SET jid = ?1, alt = ?2 WHERE jid IN (?1, ?2) OR alt IN (?1, ?2)")?
             .execute([pn.to_wire(), lid.to_wire()])?;
-        Ok(())
+        // What waits to be sent waits in one line from here on.
+        conn.prepare_cached(
+            "UPDATE outgoing SET recipient = ?1 WHERE recipient = ?2 AND stanza IS NULL AND peer = 0",
+        )?
+        .execute([pn.to_wire(), lid.to_wire()])?;
+        Ok(merged)
+    }
+
+    /// Whether anything of the account's ever reached the server in a chat.
+    pub fn spoke_in(&self, chat: i64) -> Result<bool, Error> {
+        let mut spoke = self.0.conn().prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE chat = ?1 AND from_me = 1 AND status >= 2)",
+        )?;
+        Ok(spoke.query_row([chat], |row| row.get(0))?)
+    }
+
+    /// Whether anything was ever received in a chat.
+    pub fn heard_in(&self, chat: i64) -> Result<bool, Error> {
+        let mut heard = self
+            .0
+            .conn()
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM message WHERE chat = ?1 AND from_me = 0)")?;
+        Ok(heard.query_row([chat], |row| row.get(0))?)
     }
 
     /// One message, by what tells it from others.

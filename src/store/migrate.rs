@@ -17,6 +17,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0008_calls.sql")),
     M::up(include_str!("migrations/0009_trace.sql")),
     M::up(include_str!("migrations/0010_profile.sql")),
+    M::up(include_str!("migrations/0011_standing.sql")),
 ];
 
 /// The schema version that this program makes and knows.

@@ -77,15 +77,45 @@ impl People<'_> {
             return Ok(false);
         }
         let conn = self.0.conn();
+        let strangers = self.strangers(&pn, &lid)?;
         conn.prepare_cached("DELETE FROM lid_map WHERE lid = ?1 OR pn = ?2")?
             .execute([lid.to_wire(), pn.to_wire()])?;
         conn.prepare_cached("INSERT INTO lid_map (lid, pn) VALUES (?1, ?2)")?
             .execute([lid.to_wire(), pn.to_wire()])?;
         self.move_signal_state(&pn, &lid)?;
         self.0.sender_keys().move_sender(&pn, &lid)?;
+        self.0.privacy_tokens().move_person(&pn, &lid)?;
         self.forget_devices(&pn)?;
-        self.0.messages().merge_chats(&pn, &lid)?;
+        let merged = self.0.messages().merge_chats(&pn, &lid)?;
+        if strangers {
+            conn.prepare_cached(
+                "INSERT OR REPLACE INTO identity_news (lid, pn, merged) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![lid.to_wire(), pn.to_wire(), merged])?;
+        }
         Ok(true)
+    }
+
+    /// Whether something is known of a person under one name alone, which nobody could tell from the other so far.
+    fn strangers(&self, pn: &Jid, lid: &Jid) -> Result<bool, Error> {
+        let mut known = self.0.conn().prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM chat WHERE jid IN (?1, ?2) AND alt IS NULL)
+                 OR EXISTS (SELECT 1 FROM contact WHERE jid IN (?1, ?2))",
+        )?;
+        Ok(known.query_row([pn.to_wire(), lid.to_wire()], |row| row.get(0))?)
+    }
+
+    /// Takes up to `limit` people whose names have met and of whom nobody has been told: number, LID, and the row of
+    /// the chat that went into the other one.
+    pub fn take_news(&self, limit: u32) -> Result<Vec<(Jid, Jid, Option<i64>)>, Error> {
+        let conn = self.0.conn();
+        let mut found = conn.prepare_cached("SELECT pn, lid, merged FROM identity_news LIMIT ?1")?;
+        let rows = found.query_map([limit], |row| Ok((jid(row.get(0)?)?, jid(row.get(1)?)?, row.get(2)?)))?;
+        let news: Vec<(Jid, Jid, Option<i64>)> = rows.collect::<Result<_, _>>()?;
+        for (_, lid, _) in &news {
+            conn.prepare_cached("DELETE FROM identity_news WHERE lid = ?1")?.execute([lid.to_wire()])?;
+        }
+        Ok(news)
     }
 
     /// Renames sessions and identities of the number's devices; what exists under the LID already wins.

@@ -96,12 +96,18 @@ impl Queue<'_> {
         Ok(statement.query_row([wa_id], outgoing).optional()?)
     }
 
-    /// The first `limit` sends after `after` that are not encrypted yet, in order.
+    /// Sends that are held back in some way.
+    pub(super) fn held_with(&self, condition: &'static str, value: u16) -> Result<Vec<Outgoing>, Error> {
+        let mut statement =
+            self.0.conn().prepare_cached(&format!("{OUTGOING} WHERE {condition} ORDER BY seq"))?;
+        Ok(statement.query_map([value], outgoing)?.collect::<Result<_, _>>()?)
+    }
+
+    /// The first `limit` sends after `after` that are not encrypted yet and that nothing holds back, in order.
     pub fn waiting(&self, after: i64, limit: u32) -> Result<Vec<Outgoing>, Error> {
-        let mut statement = self
-            .0
-            .conn()
-            .prepare_cached(&format!("{OUTGOING} WHERE stanza IS NULL AND seq > ?1 ORDER BY seq LIMIT ?2"))?;
+        let mut statement = self.0.conn().prepare_cached(&format!(
+            "{OUTGOING} WHERE stanza IS NULL AND held = 0 AND seq > ?1 ORDER BY seq LIMIT ?2"
+        ))?;
         Ok(statement.query_map(params![after, limit], outgoing)?.collect::<Result<_, _>>()?)
     }
 

@@ -8,7 +8,7 @@ use crate::harness::{Story, error};
 #[tokio::test]
 async fn a_call_is_rejected_by_its_id() {
     let story = Story::new();
-    story.instance.tells(Ok(Told::Call));
+    story.instance.tells(Ok(Told::Call(())));
     let answer = story.call("POST", "/calls/AC90/reject", "").await;
     assert_eq!(
         (answer.status.as_u16(), answer.json()),

@@ -75,8 +75,10 @@ async fn everything_known_is_shown_to_who_may_read() {
                 "connections_ended": 1,
                 "last_ends": [{ "at": start, "cause": "silence" }],
             },
+            "standing": { "restricted": false, "reason": null, "until": null },
             "queues": {
                 "outgoing": { "rows": 0, "oldest_seconds": null },
+                "held": { "rows": 0, "oldest_seconds": null },
                 "undecryptable": { "rows": 0, "oldest_seconds": null },
                 "scheduled": { "rows": 0, "next_at": null },
                 "app_state": 0,

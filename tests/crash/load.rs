@@ -23,8 +23,8 @@ use super::process::{OWN, TOKEN};
 
 /// Between one message and the next of one writer, on the average.
 const PACE: Duration = Duration::from_millis(110);
-/// A call that is not answered for so long never will be.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// A call that is not answered for so long never will be. On a slow machine few lives last until an answer.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Edits and reactions concern one of so many.
 const RECENT: usize = 30;

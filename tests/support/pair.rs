@@ -131,8 +131,17 @@ impl Pair {
 
     /// The same, with settings of the story's own.
     pub fn with(seed: u64, set: impl FnOnce(&mut Settings)) -> Self {
+        Self::whole(seed, "Own", set)
+    }
+
+    /// The same, with a push name of the own phone that sets a scenario up.
+    pub fn new_as(seed: u64, own: &str) -> Self {
+        Self::whole(seed, own, |_| ())
+    }
+
+    fn whole(seed: u64, own: &str, set: impl FnOnce(&mut Settings)) -> Self {
         let mut lab = Lab::new(seed, CHATSTATE_TTL);
-        for (number, name) in [(OWN, "Own"), (ALICE, "Alice"), (ECHO, "Echo")] {
+        for (number, name) in [(OWN, own), (ALICE, "Alice"), (ECHO, "Echo")] {
             lab.create_phone(number, name, START).unwrap();
         }
         let mut settings = Settings {
@@ -180,7 +189,12 @@ impl Pair {
 
     /// The same, linked by a scanned code, with everything said that both ends have to say.
     pub fn linked(seed: u64) -> Self {
-        let mut pair = Self::new(seed);
+        Self::linked_as(seed, "Own")
+    }
+
+    /// The same, with a push name of the own phone that sets a scenario up.
+    pub fn linked_as(seed: u64, own: &str) -> Self {
+        let mut pair = Self::new_as(seed, own);
         pair.drive();
         pair.scan();
         pair.pass(Duration::from_secs(15));

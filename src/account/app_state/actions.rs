@@ -9,6 +9,7 @@ use crate::{
     account::{
         Error,
         dispatch::{Account, Turn},
+        tokens::SaltFrom,
     },
     clock::Millis,
     crypto::app_state::{Mutation, Operation},
@@ -37,6 +38,11 @@ impl Account {
         let set = mutation.operation == Operation::Set;
         match &*index {
             ["contact", who] => self.act_contact(who, set, &value, quiet, turn),
+            ["nct_salt_sync"] if set => {
+                let salt = value.nct_salt_sync_action.and_then(|action| action.salt).unwrap_or_default();
+                self.learn_nct_salt(&salt, SaltFrom::AppState, turn)
+            }
+            ["nct_salt_sync"] => self.forget_nct_salt(turn),
             ["setting_pushName"] if set => {
                 let name = value.push_name_setting.and_then(|setting| setting.name);
                 name.map_or(Ok(()), |name| self.learn_own_name(&name, turn))

@@ -87,6 +87,14 @@ pub(in crate::account) enum Query {
     Group(Jid),
     /// How do the account's privacy settings stand?
     Privacy,
+    /// What is set for this client?
+    Props,
+    /// This person may reach the account, from this time on (Unix seconds).
+    Token(Jid, u64),
+    /// May people be written to who never wrote?
+    ReachoutLock,
+    /// How many?
+    NewChatCap,
     /// Whom has the account blocked?
     Blocklist,
     /// Asked by a caller.

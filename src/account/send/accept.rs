@@ -18,6 +18,7 @@ use crate::{
     clock::Millis,
     proto::MessageKey,
     store::{
+        groups::Role,
         messages::{Message, Progress},
         people::Number,
         queue::Outgoing as Row,
@@ -184,6 +185,10 @@ impl Account {
             return Ok(Some(Answer::Send(self.schedule(way, &recipient, &content, &command, due, turn)?)));
         }
         let content = content::timed(content, self.timer_for(&with, turn)?);
+        // It waits until first contacts are allowed again: nobody waits for that.
+        if self.standing.holds_first_contacts() && self.is_first_contact(&with, turn)? {
+            command.respond_async = true;
+        }
         let sent = self.enqueue(&recipient, &content, &command, turn)?;
         if let (Way::Asked(ticket), false) = (way, command.respond_async) {
             self.waiting.entry(sent.message_id.clone()).or_default().push(ticket);
@@ -242,7 +247,7 @@ impl Account {
     }
 
     /// The key of the message that this one is about, if it is about one. `Err`: the id of one that must be known and
-    /// is not. What the account edits or takes back must be its own.
+    /// is not. What the account edits must be its own; what it takes back, too, except in a group that it manages.
     fn target_of(
         &self,
         body: &Body,
@@ -272,6 +277,10 @@ impl Account {
                 (message.key.from_me, Some(self.author_of(&message, with, turn)?))
             }
             (Some(message), None) if message.key.from_me => (true, None),
+            // Who manages a group takes back what anybody wrote in it.
+            (Some(message), None) if matches!(body, Body::Revoke { .. }) && self.manages(with, turn)? => {
+                (false, Some(self.author_of(&message, with, turn)?))
+            }
             (None, Some(given)) if !with.is_group() => (given.from_me, None),
             (None, Some(given)) => match &given.participant {
                 Some(author) => (self.is_own(author), Some(self.named_in(author, with, turn)?)),
@@ -285,6 +294,13 @@ impl Account {
             id: Some(id.clone()),
             participant: author.filter(|_| with.is_group()).map(|author| author.bare().to_wire()),
         })))
+    }
+
+    /// Whether the account is an admin of a group.
+    fn manages(&self, group: &Jid, turn: &Turn<'_>) -> Result<bool, Error> {
+        let Some(own) = self.own_pn().filter(|_| group.is_group()) else { return Ok(false) };
+        let member = turn.tx.groups().participant(group, &own)?;
+        Ok(member.is_some_and(|member| member.role != Role::Member))
     }
 
     /// A pin is about a message that both ends have, of whoever's.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{ConnId, World, app_state, phone::Phone, played::Played, queue::Queue, session::Phase};
+use super::{ConnId, World, app_state, phone::Phone, played::Played, queue::Queue, session::Phase, standing::Trust};
 use crate::{
     clock::Millis,
     crypto::{
@@ -81,6 +81,8 @@ pub(crate) struct Account {
     pub(crate) app_state: app_state::Logs,
     /// Privacy settings that are not at their defaults.
     pub(crate) privacy: BTreeMap<String, String>,
+    /// Who may reach it, and what it may do.
+    pub(crate) trust: Trust,
 }
 
 /// The public halves that others encrypt to.
@@ -297,6 +299,7 @@ impl World {
         }
         let (phone, keys) = Phone::generate(&mut self.rng);
         let raw_id = rand::Rng::next_u32(&mut self.rng) >> 1;
+        let trust = Trust::of(name.as_deref(), &mut self.rng);
         let mut account = Account {
             name: name
                 .unwrap_or_else(|| format!("Phone {}", pn.get(pn.len().saturating_sub(4)..).unwrap_or(&pn))),
@@ -314,6 +317,7 @@ impl World {
             played: Played::new(),
             app_state: app_state::Logs::new(),
             privacy: BTreeMap::new(),
+            trust,
         };
         account.sign_key_indexes(now, &mut self.rng);
         self.by_pn.insert(pn, id);

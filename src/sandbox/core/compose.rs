@@ -250,8 +250,12 @@ impl World {
                 }));
             }
             Sending::Revoke { id } => {
+                let key = match self.own_key(phone, to, &id) {
+                    Err(OperateError::BadRequest(_)) if to.is_group() => self.others_key(phone, to, &id)?,
+                    key => key?,
+                };
                 message.protocol_message = Some(Box::new(ProtocolMessage {
-                    key: Some(self.own_key(phone, to, &id)?),
+                    key: Some(key),
                     r#type: Some(REVOKE),
                     ..Default::default()
                 }));
@@ -318,6 +322,14 @@ impl World {
         } else {
             Err(OperateError::BadRequest("that message is of somebody else"))
         }
+    }
+
+    /// The key of what somebody else wrote in a group.
+    fn others_key(&self, phone: AccountId, group: &Jid, id: &str) -> Result<MessageKey, OperateError> {
+        let inbox = &self.account(phone).phone.inbox;
+        let message = inbox.iter().rev().find(|m| m.id == id && m.chat == *group);
+        let author = message.ok_or(OperateError::NoSuchMessage)?.sender.to_wire();
+        Ok(MessageKey { participant: Some(author), ..key(group, false, id) })
     }
 
     fn quotation(&self, phone: AccountId, id: &str) -> Result<ContextInfo, OperateError> {
@@ -551,12 +563,16 @@ impl Form {
             let meta = Some(Node::new("meta").attr("polltype", "vote"));
             return Self { kind: "poll", hide_failure: true, meta, ..Self::default() };
         }
-        let (edit, hide_failure) =
-            match message.protocol_message.as_ref().and_then(|protocol| protocol.r#type) {
-                Some(MESSAGE_EDIT) => (Some("1"), true),
-                Some(REVOKE) => (Some("7"), false),
-                _ => (None, false),
-            };
+        let of_others =
+            |protocol: &ProtocolMessage| protocol.key.as_ref().is_some_and(|key| key.from_me == Some(false));
+        let protocol = message.protocol_message.as_ref();
+        let (edit, hide_failure) = match protocol.and_then(|protocol| protocol.r#type) {
+            Some(MESSAGE_EDIT) => (Some("1"), true),
+            // Somebody else's, by who manages the group.
+            Some(REVOKE) if protocol.is_some_and(|protocol| of_others(protocol)) => (Some("8"), false),
+            Some(REVOKE) => (Some("7"), false),
+            _ => (None, false),
+        };
         let mediatype = mediatype(message);
         let kind = if mediatype.is_some() { "media" } else { "text" };
         Self { kind, mediatype, edit, hide_failure, meta: None }

@@ -37,6 +37,9 @@ pub(crate) enum Kind {
     /// A query for a collection of app state, or a patch for it, is refused; parameter: the error code. 409: as if another
     /// device had been faster.
     AppState,
+    /// Any query but those without which there is no session is refused; parameter: the error code. 429: too many of
+    /// them.
+    Iq,
     /// A query for device lists or numbers is refused; parameter: the error code.
     Usync,
     /// A query for prekeys is refused; parameter: the error code.
@@ -46,7 +49,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 15] = [
+    const ALL: [(&'static str, Self); 16] = [
         ("delay", Self::Delay),
         ("duplicate", Self::Duplicate),
         ("reorder", Self::Reorder),
@@ -59,6 +62,7 @@ impl Kind {
         ("cdn_delay", Self::CdnDelay),
         ("cdn_cut", Self::CdnCut),
         ("app_state", Self::AppState),
+        ("iq", Self::Iq),
         ("usync", Self::Usync),
         ("prekeys", Self::PreKeys),
         ("groups", Self::Groups),
@@ -66,7 +70,7 @@ impl Kind {
 
     /// Its parameter is the code of an ack or an answer.
     pub(crate) const fn refuses(self) -> bool {
-        matches!(self, Self::Reject | Self::AppState | Self::Usync | Self::PreKeys | Self::Groups)
+        matches!(self, Self::Reject | Self::AppState | Self::Iq | Self::Usync | Self::PreKeys | Self::Groups)
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -94,7 +98,7 @@ pub(crate) enum FaultsError {
     #[error("faults are an object of objects")]
     NotAnObject,
     #[error(
-        "unknown fault {0}; known are delay, duplicate, reorder, clock, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, usync, prekeys, groups"
+        "unknown fault {0}; known are delay, duplicate, reorder, clock, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, usync, prekeys, groups, iq"
     )]
     Unknown(String),
     #[error("{0}: {1}")]
@@ -156,7 +160,7 @@ impl Fault {
             Kind::Delay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
             Kind::Reject => Some(("error", "error: the code of the ack, 400 to 599", 599)),
             Kind::Cdn => Some(("status", "status: an HTTP status, 400 to 599", 599)),
-            Kind::AppState | Kind::Usync | Kind::PreKeys | Kind::Groups => {
+            Kind::AppState | Kind::Iq | Kind::Usync | Kind::PreKeys | Kind::Groups => {
                 Some(("error", "error: the code of the answer, 400 to 599", 599))
             }
             Kind::CdnDelay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),

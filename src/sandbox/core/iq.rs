@@ -30,10 +30,16 @@ impl World {
         if matches!(iq.kind, IqKind::Result | IqKind::Error) {
             return self.journal.refuse("answer to nothing that was asked");
         }
-        let answer = match self.ask(device, &iq, node, now) {
+        if self.never_answered(device, &iq, node) {
+            return;
+        }
+        let limited = self.limited(device, &iq);
+        let answer = match limited.map_or_else(|| self.ask(device, &iq, node, now), Err) {
             Ok(answer) => answer,
             Err((code, text)) => {
-                if code == UNKNOWN.0 {
+                if limited.is_some() {
+                    // Nobody's fault but the fault's.
+                } else if code == UNKNOWN.0 {
                     self.journal.unknown_query(&describe(node));
                 } else if code == BAD_REQUEST.0 {
                     self.journal.refuse("iq that does not parse");
@@ -42,6 +48,9 @@ impl World {
             }
         };
         self.answer(device, answer, now);
+        if limited.is_some() {
+            return;
+        }
         self.after_answer(device, &iq, node, now);
     }
 
@@ -62,10 +71,8 @@ impl World {
             (IqKind::Set, "passive", Some("active" | "passive")) => empty,
             (_, "encrypt", _) => self.keys_query(device, iq, node, now),
             (IqKind::Get, "usync", _) => self.usync(device, iq, node),
-            (IqKind::Get, "abt", _) => {
-                let props = Node::new("props").attr("protocol", "1").attr("hash", "sandbox");
-                Ok(Iq::result(&iq.id).child(props))
-            }
+            (IqKind::Get, "abt", _) => Ok(self.properties(device.account, &iq.id)),
+            (IqKind::Get, "w:mex", Some("query")) => self.mex(device, iq, node, now).ok_or(BAD_REQUEST),
             (_, "blocklist", _) => self.blocklist_query(device, &iq.id, node, now),
             (IqKind::Get, "privacy", Some("privacy")) => {
                 Ok(Iq::result(&iq.id).child(self.privacy_of(device.account)))
@@ -76,7 +83,7 @@ impl World {
             }
             // Trusted-contact tokens: handed to the contact.
             (IqKind::Set, "privacy", Some("tokens")) => {
-                self.hand_on_tokens(device, node, now);
+                self.hand_on_tokens(device, node, now).ok_or(BAD_REQUEST)?;
                 empty
             }
             (IqKind::Set, "w:m", Some("media_conn")) => Ok(self.media_conn(device, &iq.id, now)),
@@ -85,6 +92,9 @@ impl World {
             }
             (IqKind::Set, "urn:xmpp:whatsapp:dirty", Some("clean")) => empty,
             (IqKind::Set, "md", Some("remove-companion-device")) => self.logout(device, iq, node),
+            (IqKind::Get, "w:profile:picture", _) if self.hides_picture(device, node, now) => {
+                Err((401, "not-authorized"))
+            }
             (_, "w:profile:picture" | "status" | "disappearing_mode", _) => {
                 self.profile_query(device, &iq.id, node, now)?.ok_or(UNKNOWN)
             }
@@ -92,6 +102,31 @@ impl World {
             (_, "w:g2", _) => self.group_query(device, &iq.id, node, now)?.ok_or(UNKNOWN),
             _ => Err(UNKNOWN),
         }
+    }
+
+    /// A query for the own picture that shows a token (protocol 06, 3.4): no client sends that.
+    fn never_answered(&self, device: DeviceRef, iq: &Iq, node: &Node) -> bool {
+        let whom = node.jid("target").and_then(|jid| self.resolve(&jid));
+        iq.xmlns.as_deref() == Some("w:profile:picture")
+            && whom.is_some_and(|whom| whom.account == device.account)
+            && node.find("picture").is_some_and(|picture| picture.find("tctoken").is_some())
+    }
+
+    /// Whether the picture that is asked for is not to be seen by whoever asks.
+    fn hides_picture(&self, device: DeviceRef, node: &Node, now: Millis) -> bool {
+        let whom = node.jid("target").and_then(|jid| self.resolve(&jid));
+        let picture = node.find("picture").unwrap_or(node);
+        whom.is_some_and(|whom| self.hidden(device.account, whom.account, picture, now))
+    }
+
+    /// A fault refuses the query; never one without which there is no session.
+    fn limited(&mut self, device: DeviceRef, iq: &Iq) -> Option<(u16, &'static str)> {
+        if matches!(iq.xmlns.as_deref(), Some("w:p" | "urn:xmpp:ping" | "passive" | "md" | "encrypt") | None)
+        {
+            return None;
+        }
+        let code = u16::try_from(self.fault(Kind::Iq, device)?).ok()?;
+        Some((code, if code == 429 { "rate-overlimit" } else { "service-unavailable" }))
     }
 
     /// What follows an answer, so that the answer stands in front of it.
@@ -253,25 +288,5 @@ impl World {
         });
         let profile = self.usync_profile(query, asking.account, who.account);
         Some(UsyncAnswer { jid, pn, lid, devices, contact, profile })
-    }
-
-    fn hand_on_tokens(&mut self, device: DeviceRef, node: &Node, now: Millis) {
-        let Some(tokens) = node.find("tokens") else { return };
-        let pn = self.account(device.account).jid(Namespace::Pn, 0);
-        let lid = self.account(device.account).jid(Namespace::Lid, 0);
-        for token in tokens.find_all("token") {
-            let Some(contact) = token.jid("jid").and_then(|jid| self.resolve(&jid)) else { continue };
-            let Some(t) = token.number::<u64>("t") else { continue };
-            // The sender names only the time; the token itself is the server's.
-            let secret = self.random_hex(16);
-            let handed = Node::new("token").attr("type", "trusted_contact").attr("t", t).bytes(secret);
-            for target in self.devices_of(contact.account) {
-                let id = self.server_id();
-                let stanza = crate::stanza::Notification::frame(&id, &pn, "privacy_token", now.secs())
-                    .attr("sender_lid", &lid)
-                    .child(Node::new("tokens").child(handed.clone()));
-                self.enqueue(target, stanza, now);
-            }
-        }
     }
 }

@@ -84,7 +84,7 @@ impl World {
     }
 
     pub(super) fn fail(&mut self, id: ConnId, reason: u16, now: Millis) {
-        self.emit(id, Failure { reason }.build(), now);
+        self.emit(id, Failure { reason, ..Failure::default() }.build(), now);
         self.close_soon(id, now);
     }
 
@@ -237,6 +237,7 @@ impl World {
             self.account_mut(account).name = name;
         }
         self.keep_name(account, now);
+        self.keep_salt(account, now);
         let device = self.next_device(account).ok_or(OperateError::Conflict("no device number is left"))?;
         self.account_mut(account).key_index += 1;
         let id = self.server_id();

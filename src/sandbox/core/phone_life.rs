@@ -377,6 +377,7 @@ impl World {
             devices.extend(self.devices_of(from));
         }
         let mut stanza = form.stanza(id.clone(), chat);
+        stanza.extras.extend(self.token_of_phone(from, target.account));
         for device in devices {
             if device == (DeviceRef { account: from, device: 0 }) {
                 continue;
@@ -391,6 +392,7 @@ impl World {
         // Nobody to send to: a note to oneself without companions.
         if !stanza.participants.is_empty() {
             self.says(DeviceRef { account: from, device: 0 }, stanza.build());
+            self.phone_trusts(from, target.account, now);
         }
         Some(id)
     }
@@ -473,6 +475,9 @@ impl World {
         };
         let mut history =
             proto::HistorySync { sync_type, chunk_order: Some(1), progress, ..Default::default() };
+        if sync_type == INITIAL_BOOTSTRAP && account.trust.scenario().nct_history_delivery {
+            history.nct_salt.clone_from(&account.trust.salt);
+        }
         if sync_type == PUSH_NAME {
             let known = std::iter::once(device.account).chain(account.peers.iter().copied());
             history.pushnames = known

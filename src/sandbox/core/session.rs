@@ -52,12 +52,18 @@ impl World {
         let noise = self.conns.get(&id).map(|conn| conn.noise);
         let known =
             device.and_then(|device| self.device(device)).filter(|d| d.noise.is_some() && d.noise == noise);
-        let (Some(device), Some(known)) = (device, known) else { return self.fail(id, 401, now) };
+        let (Some(device), Some(_)) = (device, known) else { return self.fail(id, 401, now) };
+        if let Some(failure) = self.shut_out(device.account, now) {
+            self.emit(id, failure.build(), now);
+            return self.close_soon(id, now);
+        }
+        let Some(known) = self.device(device) else { return self.fail(id, 401, now) };
         if known.refuse_until > now {
             self.effects.push(Effect::Drop(id));
             return;
         }
-        if let Some(old) = known.conn {
+        let old = known.conn;
+        if let Some(old) = old {
             self.emit(old, StreamError::Replaced.build(), now);
             self.close_soon(old, now);
         }
@@ -269,6 +275,9 @@ impl World {
             }
             Some("subscribe") => {
                 let Some(whom) = node.jid("to").and_then(|jid| self.resolve(&jid)) else { return };
+                if self.hidden(device.account, whom.account, node, now) {
+                    return;
+                }
                 let namespace = node.jid("to").map_or(Namespace::Pn, |jid| Namespace::of(&jid));
                 if let Some(known) = self.device_mut(device) {
                     known.subscribed.insert(whom.account, namespace);

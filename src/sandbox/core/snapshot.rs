@@ -14,6 +14,7 @@ use super::{
     app_state::{Entry, Log},
     phone::{Kept, Noticed, Phone, Received},
     queue::Queue,
+    standing::Trust,
 };
 use crate::{
     clock::Millis,
@@ -75,6 +76,9 @@ struct SavedAccount {
     /// Since it can be changed.
     #[serde(default)]
     privacy: BTreeMap<String, String>,
+    /// Since there are tokens.
+    #[serde(default)]
+    trust: Trust,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -251,6 +255,7 @@ impl SavedAccount {
             played: account.played.iter().map(|(id, one)| (*id, SavedPhone::of(one))).collect(),
             app_state: account.app_state.iter().map(SavedLog::of).collect(),
             privacy: account.privacy.clone(),
+            trust: account.trust.clone(),
         }
     }
 
@@ -278,6 +283,7 @@ impl SavedAccount {
                 .collect::<Result<_, _>>()?,
             app_state: self.app_state.iter().map(SavedLog::restore).collect::<Result<_, _>>()?,
             privacy: self.privacy.clone(),
+            trust: self.trust.clone(),
         };
         account.replay_app_state().map_err(SnapshotError::Damaged)?;
         Ok(account)

@@ -29,6 +29,10 @@ impl World {
         if out.addressing_mode.as_deref().is_some_and(|named| named != mode) {
             return Err(refuse(421));
         }
+        // Only who manages a group takes back what others wrote.
+        if out.edit.as_deref() == Some("8") && group.admin(from.account).is_err() {
+            return Err(schema("a member takes back what somebody else wrote"));
+        }
         let is_member = |device: DeviceRef| group.members.contains_key(&device.account);
         if let Some(asked_by) = &out.participant {
             return self.plan_resend(from, asked_by, out, is_member);
