@@ -174,7 +174,9 @@ impl World {
         let Some(callee) = self.resolve(&call.peer).filter(|callee| callee.account != from.account) else {
             return self.journal.refuse("call to nobody");
         };
-        if self.calls.contains_key(&call.call_id) || self.calls.len() >= MAX_CALLS {
+        // Whoever is blocked rings nowhere.
+        let blocked = self.has_blocked(callee.account, from.account);
+        if blocked || self.calls.contains_key(&call.call_id) || self.calls.len() >= MAX_CALLS {
             return;
         }
         let namespace = Namespace::of(&call.peer);
