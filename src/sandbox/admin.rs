@@ -12,7 +12,8 @@ use tokio::{
 use super::{
     core::{
         AppStateView, CallView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace,
-        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView, World,
+        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView,
+        World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,

@@ -10,8 +10,8 @@ use super::{
     admin::{AdminError, DeviceCommand},
     core::{
         AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView,
-        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings, StandingChange, StatsView,
-        World,
+        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings,
+        StandingChange, StatsView, World,
     },
 };
 use crate::{

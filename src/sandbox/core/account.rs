@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{ConnId, World, app_state, phone::Phone, played::Played, queue::Queue, session::Phase, standing::Trust};
+use super::{
+    ConnId, World, app_state, phone::Phone, played::Played, queue::Queue, session::Phase, standing::Trust,
+};
 use crate::{
     clock::Millis,
     crypto::{
