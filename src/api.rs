@@ -193,7 +193,6 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))
-        .route("/account", get(account::show))
         .route("/status", get(link::status))
         .route("/qr", get(qr::json))
         .route("/qr.png", get(qr::png))

@@ -47,7 +47,8 @@ impl Account {
         let Some(conn) = &mut self.conn else { return Ok(()) };
         // Nothing answers it; an id it has, as Baileys gives it one.
         let id = conn.plain_id();
-        turn.send(&subscribe(&target, &id));
+        let token = self.shown_token(&target, turn)?;
+        turn.send(&subscribe(&target, &id).child_opt(token));
         Ok(())
     }
 

@@ -86,6 +86,14 @@ impl Account {
         Ok(valid.then_some(kept.token))
     }
 
+    /// What a look at this person shows: the token alone, whatever is set for messages.
+    pub(super) fn shown_token(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Node>, Error> {
+        if !is_regular(person) || self.is_own(person) {
+            return Ok(None);
+        }
+        Ok(self.valid_token(person, turn)?.map(|token| tctoken(&token)))
+    }
+
     /// What a message to this person shows of being welcome.
     pub(super) fn token_for(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Node>, Error> {
         if !is_regular(person) || self.is_own(person) {

@@ -52,7 +52,10 @@ async fn the_account_is_shown_and_changed() {
     let (answer, asked) = ask(Ok(ProfileAnswer::Done), "GET", "/account", Value::Null).await;
     assert_eq!((answer.status.as_u16(), &asked[..]), (200, &[ProfileCommand::Own][..]));
     let members: Vec<String> = answer.json().as_object().unwrap().keys().cloned().collect();
-    assert_eq!(members, ["success", "phone", "lid", "name", "about", "platform", "business", "devices"]);
+    assert_eq!(
+        members,
+        ["success", "phone", "lid", "name", "about", "platform", "business", "devices", "standing"]
+    );
     // As last known while nothing can be asked.
     let refused = Err(AskError::NotConnected(Status::Offline));
     let (answer, _) = ask(refused, "GET", "/account", Value::Null).await;
