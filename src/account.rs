@@ -4,6 +4,7 @@
 mod app_state;
 mod ask;
 mod changes;
+mod communities;
 mod content;
 mod dispatch;
 mod events;
@@ -12,6 +13,7 @@ mod groups;
 mod link;
 mod manners;
 mod media;
+mod newsletters;
 mod notices;
 mod pairing;
 mod payload;
@@ -31,11 +33,13 @@ pub use crate::{
 };
 pub use app_state::{Blob, StateChange};
 pub use ask::{Ask, AskError, Question, Told};
+pub use communities::{CommunityAnswer, CommunityCommand, SubGroup};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use evidence::{Ended, Evidence, Offline};
 pub use groups::{GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use media::Attachment;
+pub use newsletters::{NewsletterAnswer, NewsletterCommand, NewsletterName, NewsletterView, PostName};
 pub use view::Viewer;
 
 use std::time::Duration;
@@ -307,6 +311,8 @@ pub struct Media {
     pub url: String,
     /// The same without the host.
     pub direct_path: String,
+    /// Uploaded as it is, as everything in a newsletter: no key opens it.
+    pub open: bool,
     /// What opens it.
     pub media_key: [u8; 32],
     /// SHA-256 of the file.

@@ -7,6 +7,8 @@ mod groups;
 mod iq;
 mod media;
 mod message;
+mod mex;
+mod newsletters;
 mod notification;
 mod pairing;
 mod prekeys;
@@ -18,6 +20,10 @@ mod usync;
 pub use ack::{Ack, Nack};
 pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
 pub use groups::{
+    CommunityQuery, Place, SubGroup, Tie, read_link_errors, read_linked_group, read_linked_members,
+    read_sub_groups,
+};
+pub use groups::{
     Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
     MemberChange, MemberResult, Rank, group_answer, joined, participant_hash, read_groups, read_invite,
     read_join_requests, read_results,
@@ -25,6 +31,11 @@ pub use groups::{
 pub use iq::{Iq, IqError, IqKind};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
 pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};
+pub use mex::{MexError, MexQuery, mex_answer, mex_refusal, read_mex, read_mex_notice};
+pub use newsletters::{
+    NewsletterQuery, Post, build_posts, newsletter_post, newsletter_reaction, newsletter_views, read_live,
+    read_newsletter_views, read_posts,
+};
 pub use notification::{DeviceChange, ListedDevice, Notification, NotificationKind};
 pub use pairing::{PairDevice, PairDeviceSign, PairSuccess, QrCode};
 pub use prekeys::{

@@ -20,6 +20,7 @@ pub mod hooks;
 pub mod links;
 pub mod messages;
 mod migrate;
+pub mod newsletters;
 pub mod people;
 pub mod queue;
 pub mod schedule;

@@ -6,9 +6,11 @@
 
 use super::{
     Answer, Error, Status, Ticket,
+    communities::{CommunityAnswer, CommunityCommand, CommunityWork},
     dispatch::{Account, Effect, Turn},
     groups::{GroupAnswer, GroupCommand, GroupWork},
     link::Query,
+    newsletters::{NewsletterAnswer, NewsletterCommand},
 };
 use crate::wire::Node;
 
@@ -17,6 +19,10 @@ use crate::wire::Node;
 pub enum Question {
     /// Something with groups.
     Group(GroupCommand),
+    /// Something with communities.
+    Community(CommunityCommand),
+    /// Something with newsletters.
+    Newsletter(NewsletterCommand),
 }
 
 /// What came of a [`Question`], by area.
@@ -24,6 +30,10 @@ pub enum Question {
 pub enum Told {
     /// To [`Question::Group`].
     Group(GroupAnswer),
+    /// To [`Question::Community`].
+    Community(CommunityAnswer),
+    /// To [`Question::Newsletter`].
+    Newsletter(NewsletterAnswer),
 }
 
 /// Why a [`Question`] has no answer.
@@ -61,8 +71,10 @@ impl Ask for GroupCommand {
     type Told = GroupAnswer;
 
     fn told(told: Told) -> Option<GroupAnswer> {
-        let Told::Group(answer) = told;
-        Some(answer)
+        match told {
+            Told::Group(answer) => Some(answer),
+            _ => None,
+        }
     }
 }
 
@@ -70,6 +82,8 @@ impl Ask for GroupCommand {
 #[derive(Debug)]
 pub(super) enum Step {
     Group(Box<GroupWork>),
+    Newsletter(Box<NewsletterCommand>),
+    Community(Box<CommunityWork>),
 }
 
 /// A query that a caller waits for.
@@ -106,6 +120,8 @@ impl Account {
         let outcome = if self.can_send() {
             match question {
                 Question::Group(command) => self.group_asked(command, turn)?,
+                Question::Community(command) => self.community_asked(command, turn)?,
+                Question::Newsletter(command) => self.newsletter_asked(command, turn)?,
             }
         } else {
             Err(AskError::NotConnected(self.link.status))
@@ -122,6 +138,8 @@ impl Account {
     ) -> Result<(), Error> {
         let outcome = match asked.step {
             Step::Group(work) => self.group_told(*work, node, turn)?,
+            Step::Community(work) => self.community_told(*work, node, turn)?,
+            Step::Newsletter(command) => self.newsletter_told(*command, node, turn)?,
         };
         self.go_on(asked.ticket, outcome, turn);
         Ok(())

@@ -14,6 +14,8 @@ impl Account {
         match Notification::parse(node) {
             Ok(_) if node.text("type") == Some("mediaretry") => self.reuploaded(node, turn)?,
             _ if node.text("type") == Some("w:gp2") => self.group_noticed(node, turn)?,
+            _ if node.text("type") == Some("newsletter") => self.newsletter_noticed(node, turn)?,
+            _ if node.text("type") == Some("mex") => self.mex_noticed(node, turn)?,
             Ok(notification) => self.noticed(&notification, turn)?,
             Err(error) => tracing::warn!(%error, "notification"),
         }

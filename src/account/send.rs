@@ -17,6 +17,7 @@ use super::{
     dispatch::{Account, Effect, Turn},
     events::Reported,
     link::{Conn, Phase, Query},
+    newsletters::is_newsletter,
     receive::{file, fresh_uuid},
     sender_keys::in_chat,
 };
@@ -138,6 +139,7 @@ impl Account {
             return self.advance_peer(&row, missing, turn);
         }
         let to = match Recipient::from_row(&row.recipient) {
+            Recipient::Jid(jid) if is_newsletter(&jid) => return self.advance_post(&row, &jid, turn),
             Recipient::Jid(jid) if in_chat(&jid) => return self.advance_chat(&row, &jid, missing, turn),
             Recipient::Jid(jid) => jid,
             Recipient::Status(_) => Jid::status_broadcast(),
@@ -207,9 +209,18 @@ impl Account {
         Ok(true)
     }
 
-    /// Keeps the stanza as it will leave, and writes it. `false`: it cannot be, and was given up.
     fn write(&mut self, row: &Row, stanza: &Outgoing, turn: &mut Turn<'_>) -> Result<bool, Error> {
-        let Ok(bytes) = codec::encode(&stanza.build()) else {
+        self.write_node(row, &stanza.build(), turn)
+    }
+
+    /// Keeps the stanza as it will leave, and writes it. `false`: it cannot be, and was given up.
+    pub(super) fn write_node(
+        &mut self,
+        row: &Row,
+        stanza: &Node,
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, Error> {
+        let Ok(bytes) = codec::encode(stanza) else {
             self.give_up(row, 400, turn)?;
             return Ok(false);
         };
@@ -265,7 +276,7 @@ impl Account {
         Ok(())
     }
 
-    fn report_departure(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(super) fn report_departure(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Some(stored) = turn.tx.messages().find_own(&row.wa_id)? else { return Ok(()) };
         let Some(chat) = turn.tx.messages().find_chat(to)? else { return Ok(()) };
         let Some(own) = self.own_pn() else { return Ok(()) };
@@ -283,6 +294,12 @@ impl Account {
     /// The server's answer to a message of ours.
     pub(super) fn acked(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Ok(ack) = Ack::parse_from(node) else { return Ok(()) };
+        // Reactions and views of newsletters are questions that an ack answers.
+        if is_newsletter(&ack.peer)
+            && self.conn.as_ref().is_some_and(|conn| conn.queries.contains_key(&ack.id))
+        {
+            return self.answered(&ack.id, node, turn);
+        }
         if ack.class != "message" {
             return Ok(());
         }
@@ -307,7 +324,12 @@ impl Account {
         match ack.error {
             Some(code) if in_chat(&ack.peer) && self.chat_refused(&row, &ack.peer, code, turn)? => Ok(()),
             Some(code) => self.give_up(&row, code, turn),
-            None => self.finish(&row, Ok(()), turn),
+            None => {
+                if is_newsletter(&ack.peer) {
+                    self.post_acked(&ack.id, node, turn)?;
+                }
+                self.finish(&row, Ok(()), turn)
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod journal;
 mod link;
 mod media;
 mod messages;
+mod newsletters;
 mod operate;
 mod peer;
 mod phone;
@@ -47,6 +48,7 @@ pub use compose::{FileKind, Sending};
 pub(crate) use faults::Faults;
 pub use groups::{GroupView, ParticipantView};
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
+pub use newsletters::{NewsletterView, PostView};
 pub(crate) use operate::{OperateError, Operation};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
 pub use view::{CompanionView, FaultView, LogLine, MessageView, PhoneView, ReceiptView, StatsView};
@@ -135,6 +137,8 @@ pub(crate) struct World {
     by_lid: BTreeMap<String, AccountId>,
     /// By the user part of their addresses.
     groups: BTreeMap<String, groups::Group>,
+    /// By the user part of their addresses.
+    newsletters: BTreeMap<String, newsletters::Newsletter>,
     /// What happened to groups and has not been told yet.
     news: Vec<groups::News>,
     conns: BTreeMap<ConnId, Conn>,
@@ -167,6 +171,7 @@ impl World {
             by_pn: BTreeMap::new(),
             by_lid: BTreeMap::new(),
             groups: BTreeMap::new(),
+            newsletters: BTreeMap::new(),
             news: Vec::new(),
             conns: BTreeMap::new(),
             next_conn: 1,

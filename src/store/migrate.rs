@@ -14,6 +14,8 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0005_groups.sql")),
     M::up(include_str!("migrations/0006_app_state.sql")),
     M::up(include_str!("migrations/0007_hooks.sql")),
+    M::up(include_str!("migrations/0008_newsletters.sql")),
+    M::up(include_str!("migrations/0009_communities.sql")),
 ];
 
 /// The schema version that this program makes and knows.

@@ -35,6 +35,9 @@ fn view() -> GroupView {
         admins_add: true,
         approval: false,
         member: true,
+        community: false,
+        parent: None,
+        announcements: false,
         fetched_at: Millis(1),
     };
     let members = vec![
@@ -57,6 +60,7 @@ async fn ask(
     let asked = story.instance.asked(|asked| std::mem::take(&mut asked.questions));
     let of_groups = |question| match question {
         Question::Group(command) => command,
+        other => panic!("not of groups: {other:?}"),
     };
     (answer, asked.into_iter().map(of_groups).collect())
 }

@@ -16,6 +16,7 @@ mod link;
 mod media;
 mod messages;
 mod more;
+mod newsletters;
 mod numbers;
 mod routing;
 mod schedule;

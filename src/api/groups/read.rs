@@ -21,7 +21,7 @@ const PEOPLE_MAX: usize = 256;
 const EPHEMERAL: [u32; 4] = [0, 86_400, 604_800, 7_776_000];
 
 /// The group in the path; what is none is not found.
-pub(super) fn group_id(text: &str) -> Result<Jid, ApiError> {
+pub(in crate::api) fn group_id(text: &str) -> Result<Jid, ApiError> {
     match recipient::read(&Value::String(text.to_owned())) {
         Some(Ok(Recipient::Jid(jid))) if jid.is_group() => Ok(jid),
         _ => Err(ApiError::GroupNotFound),
@@ -29,7 +29,7 @@ pub(super) fn group_id(text: &str) -> Result<Jid, ApiError> {
 }
 
 /// Numbers or JIDs of people.
-pub(super) fn people(
+pub(in crate::api) fn people(
     members: &Map<String, Value>,
     field: &'static str,
     required: bool,
@@ -58,7 +58,11 @@ pub(super) fn people(
 }
 
 /// A group's name.
-pub(super) fn subject(members: &Map<String, Value>, required: bool, faults: &mut Faults) -> Option<String> {
+pub(in crate::api) fn subject(
+    members: &Map<String, Value>,
+    required: bool,
+    faults: &mut Faults,
+) -> Option<String> {
     match fields::first(members, &["subject"]) {
         None if required => {
             faults.add("subject", fields::required("subject"));

@@ -5,7 +5,8 @@ use crate::{
     clock::Millis,
     stanza::{
         BundleAnswer, BundleQuery, ContactAnswer, DeviceAnswer, DeviceEntry, Digest, FetchedBundle, Iq,
-        IqKind, Upload, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits, count_answer, read_privacy,
+        IqKind, MexQuery, Upload, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits, count_answer,
+        mex_refusal, read_privacy,
     },
     wire::{Jid, Node},
 };
@@ -85,6 +86,15 @@ impl World {
             (IqKind::Set, "urn:xmpp:whatsapp:dirty", Some("clean")) => empty,
             (IqKind::Set, "md", Some("remove-companion-device")) => self.logout(device, iq, node),
             (IqKind::Get, "w:profile:picture", _) => Err((404, "item-not-found")),
+            (IqKind::Get, "w:mex", _) => {
+                let query = MexQuery::parse(node).map_err(|_| BAD_REQUEST)?;
+                // Not a time out, and not an error of the query: that is how the server answers (protocol 05, 14).
+                Ok(self.newsletter_document(device, &iq.id, &query, now).unwrap_or_else(|| {
+                    self.journal.unknown_query(&format!("w:mex {}", query.document));
+                    mex_refusal(&iq.id, 400, "unknown document")
+                }))
+            }
+            (_, "newsletter", _) => self.newsletter_query(device, &iq.id, node, now)?.ok_or(UNKNOWN),
             (_, "w:g2", _) => self.group_query(device, &iq.id, node, now)?.ok_or(UNKNOWN),
             _ => Err(UNKNOWN),
         }

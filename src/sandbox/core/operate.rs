@@ -168,7 +168,7 @@ impl World {
         self.settle(now);
     }
 
-    fn as_phone(&mut self, phone: AccountId, node: Node, now: Millis) {
+    pub(super) fn as_phone(&mut self, phone: AccountId, node: Node, now: Millis) {
         self.outbox.push_back((DeviceRef { account: phone, device: 0 }, node));
         self.settle(now);
     }
