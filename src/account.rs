@@ -4,6 +4,7 @@
 mod app_state;
 mod ask;
 mod changes;
+mod code;
 mod communities;
 mod content;
 mod dispatch;
@@ -33,6 +34,7 @@ pub use crate::{
 };
 pub use app_state::{Blob, StateChange};
 pub use ask::{Ask, AskError, Question, Told};
+pub use code::CodeState;
 pub use communities::{CommunityAnswer, CommunityCommand, SubGroup};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
@@ -105,6 +107,8 @@ pub struct Link {
     pub platform: Option<String>,
     /// The code to scan, with [`Status::QrReady`].
     pub qr: Option<Qr>,
+    /// The code to type on a phone, if one was asked for.
+    pub code: CodeState,
 }
 
 /// One pairing code.

@@ -65,7 +65,7 @@ use error::ApiError;
 use limit::Limits;
 
 pub use instance::Instance;
-pub use server::{Peer, serve};
+pub use server::{CONNECTIONS, Peer, serve};
 
 /// The wall clock; a story has its own.
 pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;

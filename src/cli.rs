@@ -1,9 +1,11 @@
 //! The command line: sub-commands, exit codes, signals, the log. What a command does stands in the rooms above.
 
+mod audit;
 mod console;
 mod doctor;
 mod logging;
 mod reach;
+mod rekey;
 mod sandbox;
 mod token;
 
@@ -40,6 +42,10 @@ enum Command {
     Sandbox(sandbox::Args),
     /// The sk_ tokens of the instance in --data; works while the instance runs
     Token(token::Args),
+    /// Who did what to the access of the instance: a line each, time, who, what and details, separated by tabs
+    Audit(audit::Args),
+    /// Encrypts the database of a stopped instance, changes its key, or decrypts it
+    Rekey(rekey::Args),
     /// Checks the data folder, the configuration and the reachability of WhatsApp and the platform
     Doctor(RunArgs),
 }
@@ -74,10 +80,13 @@ pub enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::Store(store::Error::KeyMissing | store::Error::NotEncrypted) => 2,
             Self::Store(
                 store::Error::Locked
                 | store::Error::Damaged(_)
+                | store::Error::KeyWrong
                 | store::Error::Folder(_)
                 | store::Error::TooNew { .. }
                 | store::Error::TooOld { .. },
@@ -165,6 +174,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Run(args)) => run(&args),
         Some(Command::Sandbox(args)) => sandbox::run(&args),
         Some(Command::Token(args)) => token::run(args),
+        Some(Command::Audit(args)) => audit::run(args),
+        Some(Command::Rekey(args)) => rekey::run(args),
         Some(Command::Doctor(args)) => doctor::run(&args.settings, args.sandbox),
     }
 }

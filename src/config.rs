@@ -9,6 +9,8 @@ mod value;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use zeroize::Zeroizing;
+
 pub use layers::{ConfigError, Layers, Source};
 pub use settings::{Settings, VARIABLES};
 
@@ -29,6 +31,17 @@ pub const WA_VERSION: (u32, u32, u32) = (2, 3000, 1_043_857_760);
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// What becomes of incoming calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RejectCalls {
+    /// They ring.
+    Off,
+    /// They are rejected.
+    Silently,
+    /// They are rejected, and the caller is sent this.
+    Saying(String),
 }
 
 /// Settings of one instance, checked.
@@ -54,6 +67,8 @@ pub struct Config {
     pub server_ca: Option<PathBuf>,
     /// Who must have signed the server's Noise certificate.
     pub server_root: [u8; 32],
+    /// Digits: link by a code typed on this number's phone.
+    pub pair_phone: Option<String>,
     /// `socks5://`, `http://` or `https://` proxy for the WhatsApp socket.
     pub proxy: Option<String>,
     /// What the phone shows under linked devices.
@@ -62,10 +77,14 @@ pub struct Config {
     pub wa_version: (u32, u32, u32),
     /// Whether the instance shows itself online. Online silences the phone's notifications.
     pub available: bool,
+    /// What becomes of incoming calls.
+    pub reject_calls: RejectCalls,
     /// How long the event log is kept. Shorter saves disk; a receiver that was away for longer misses events.
     pub event_retention: Duration,
     /// Rows of the event log at which even undelivered events are dropped.
     pub event_max: u64,
+    /// Encrypts the database; `None`: it stays as it is.
+    pub db_key: Option<Zeroizing<String>>,
     /// Requests and window; `None`: off.
     pub rate_limit: Option<(u32, Duration)>,
     /// Whether a document must be of a listed format.
@@ -97,12 +116,15 @@ impl Config {
             server: layers.required("server", SERVER, value::socket_url)?,
             server_ca: layers.optional("server-ca", value::pem_file)?,
             server_root: root.unwrap_or(SERVER_ROOT),
+            pair_phone: layers.optional("pair-phone", value::phone)?,
             proxy: layers.optional("proxy", value::proxy_url)?,
             device_name: layers.required("device-name", "wazap", value::device_name)?,
             wa_version: layers.required("wa-version", "auto", value::version)?.unwrap_or(WA_VERSION),
             available: layers.required("presence", "unavailable", value::presence)?,
+            reject_calls: layers.required("reject-calls", "off", value::reject_calls)?,
             event_retention: layers.required("event-retention", "7d", value::duration)?,
             event_max: layers.required("event-max", "1000000", value::count)?,
+            db_key: Self::db_key(layers)?,
             rate_limit: layers.required("rate-limit", "100/900", value::rate)?,
             documents_listed: layers.required("documents", "any", value::documents)?,
             media_allow_private: layers.required("media-allow-private", "off", value::switch)?,
@@ -119,6 +141,19 @@ impl Config {
     /// As [`Config::read`].
     pub fn data_folder(layers: &Layers<'_>, sandbox: bool) -> Result<PathBuf, ConfigError> {
         layers.required("data", if sandbox { "./data/sandbox" } else { "./data" }, value::path)
+    }
+
+    /// Settles the key of the database alone: it goes with the folder.
+    ///
+    /// # Errors
+    /// As [`Config::read`], and for two keys at once.
+    pub fn db_key(layers: &Layers<'_>) -> Result<Option<Zeroizing<String>>, ConfigError> {
+        let text = layers.optional("db-key", value::text)?.map(Zeroizing::new);
+        // Whichever stands in two places, only one of them can be meant.
+        match (text, layers.optional("db-key-file", value::key_file)?) {
+            (Some(_), Some(_)) => Err(ConfigError::TwoKeys),
+            (text, file) => Ok(text.or(file)),
+        }
     }
 }
 
@@ -137,6 +172,11 @@ impl fmt::Debug for Config {
 /// Reads a duration such as `7d`, `12h`, `30m`, `30s`: a whole number of at least 1 and a unit.
 pub fn duration(text: &str) -> Option<Duration> {
     value::duration(text).ok()
+}
+
+/// Reads a key from a file, as `db-key-file` does: the text without the line break at its end.
+pub fn key_file(path: &str) -> Option<Zeroizing<String>> {
+    value::key_file(path).ok()
 }
 
 #[cfg(test)]

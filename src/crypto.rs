@@ -5,6 +5,7 @@ pub mod adv;
 pub mod app_state;
 mod fuzz;
 pub mod keys;
+pub mod link_code;
 pub mod media;
 pub mod padding;
 pub mod signal;

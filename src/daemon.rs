@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{
-        Answer, Ask, AskError, Batched, Body, ChatState, Command, Evidence, Link, Recipient, SendBatch,
-        SendError, SendMessage, Sent, Settings, StateChange, Status,
+        Answer, Ask, AskError, Batched, Body, ChatState, CodeState, Command, Evidence, Link, Recipient,
+        SendBatch, SendError, SendMessage, Sent, Settings, StateChange, Status,
     },
     net,
     stanza::MediaConn,
@@ -35,6 +35,17 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// For the server to name its media hosts, and for the phone to upload a file again (whatsapp-rust waits as long).
 const MEDIA_WAIT: Duration = Duration::from_secs(30);
+
+/// For WhatsApp to take a pairing code: a connection, and one answer.
+const CODE_WAIT: Duration = Duration::from_secs(15);
+
+/// WhatsApp does not want to link this number by code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("WhatsApp refused to link by code ({code})")]
+pub struct CodeRefused {
+    /// 400, 403, 429, 452 …
+    pub code: u16,
+}
 
 /// For a look at the account: a turn takes milliseconds, and on a slow disk a second.
 const EVIDENCE_WAIT: Duration = Duration::from_secs(3);
@@ -113,6 +124,23 @@ impl Handle {
     pub async fn connect(&self) {
         // The answer says only that it was taken; what follows shows in the link.
         drop(self.command(Command::Connect).await);
+    }
+
+    /// Starts linking by a code typed on the phone of this number (digits), and waits for the code; `None`: there is
+    /// nothing to link, or WhatsApp takes its time and the code shows in the link later.
+    pub async fn pair_by_code(&self, number: String) -> Result<Option<String>, CodeRefused> {
+        if self.command(Command::PairByCode(number)).await.is_none() {
+            return Ok(None);
+        }
+        let mut link = self.link.clone();
+        let settled = link.wait_for(|link| link.paired || !matches!(link.code, CodeState::Asked));
+        match timeout(CODE_WAIT, settled).await {
+            Ok(Ok(link)) => match &link.code {
+                CodeState::Refused(code) => Err(CodeRefused { code: *code }),
+                code => Ok(code.text().map(str::to_owned)),
+            },
+            _ => Ok(None),
+        }
     }
 
     /// Closes the socket; `logout` also unlinks and wipes. Returns once the link says so.

@@ -43,7 +43,8 @@ pub async fn run(
     console: Console,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let store = Store::open(&config.data)?;
+    let key = config.db_key.take().map(|text| store::Key::new(&text));
+    let store = Store::open_with(&config.data, key.as_ref())?;
     let mut extra_roots = match &config.server_ca {
         Some(path) => Some(std::fs::read(path).map_err(|error| {
             Failure::Usage(format!("server-ca: {} cannot be read: {error}", path.display()))
@@ -62,6 +63,7 @@ pub async fn run(
     check_network(&store, config.server_root).await?;
     let instance = instance_id(&store, config.instance_id).await?;
     let token = token(&store, &config, console).await?;
+    check_exposure(&store, &config).await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| Failure::Usage(format!("listen: {} cannot be used: {error}", config.listen)))?;
@@ -83,6 +85,7 @@ pub async fn run(
             available: config.available,
             server_root: config.server_root,
             public_url: public_url.clone(),
+            pair_phone: config.pair_phone.clone(),
         },
         net: net_options(&config, extra_roots)?,
     };
@@ -104,7 +107,8 @@ pub async fn run(
         stop: api_stop.clone(),
         now: Arc::new(Millis::now),
     };
-    let served = tokio::spawn(api::serve(listener, api::router(parts), api_stop.clone(), DRAIN));
+    let served =
+        tokio::spawn(api::serve(listener, api::router(parts), api::CONNECTIONS, api_stop.clone(), DRAIN));
     let hooks = tokio::spawn(webhook::run(store.clone(), webhook::Options::new(instance), stop.clone()));
     let kept = webhook::Keep { at_least: config.event_retention, at_most: config.event_max };
     let retention = tokio::spawn(webhook::retain(store.clone(), kept, stop.clone()));
@@ -242,6 +246,34 @@ async fn token(store: &Store, config: &Config, console: Console) -> Result<Optio
     Ok(secret)
 }
 
+/// An address that others can reach needs a token that lets somebody in: without one nobody who may could call, and who
+/// opens such a port by mistake is better told so.
+async fn check_exposure(store: &Store, config: &Config) -> Result<(), Failure> {
+    /// Characters after `sk_` that take longer to guess than anybody has.
+    const LONG: usize = 16;
+    if config.listen.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    if let Some(token) = &config.token {
+        if token.len() < "sk_".len() + LONG {
+            tracing::warn!(
+                "the token of the configuration is short, and this address can be reached from outside"
+            );
+        }
+        return Ok(());
+    }
+    let tokens = store.read(|tx| tx.tokens().list()).await?;
+    let now = Millis::now();
+    if tokens.iter().any(|token| token.expires.is_none_or(|at| now < at)) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "listen: {} can be reached from outside, and no token is good (all are revoked or expired): make one with wazap \
+         token create, set --token, or listen on 127.0.0.1",
+        config.listen
+    )))
+}
+
 /// The platform is one more hook over the log.
 async fn follow_platform(store: &Store, config: &Config) -> Result<(), store::Error> {
     let (url, secret) = (config.platform_url.clone(), config.platform_secret.clone());
@@ -266,13 +298,19 @@ fn net_options(config: &Config, extra_roots: Option<Vec<u8>>) -> Result<net::Opt
 /// Tells whoever started the program what they wait for: the number, and in a terminal each new code.
 async fn tell(handle: Handle, console: Console, sandbox: bool, stop: CancellationToken) {
     let mut link = handle.link();
-    let (mut phone, mut code) = (None, None);
+    let (mut phone, mut code, mut typed) = (None, None, None);
     loop {
         let now: Link = link.borrow_and_update().clone();
         if now.status == Status::Connected && now.phone != phone {
             phone.clone_from(&now.phone);
             if let (Some(phone), false) = (&phone, sandbox) {
                 console.line(&format!("paired as {phone}"));
+            }
+        }
+        if typed.as_deref() != now.code.text() {
+            typed = now.code.text().map(str::to_owned);
+            if let Some(typed) = &typed {
+                console.line(&format!("pairing code {typed}"));
             }
         }
         if console.is_terminal() && !sandbox && now.qr != code {

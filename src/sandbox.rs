@@ -35,8 +35,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
-    AppStateView, CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView, NewsletterView,
-    ParticipantView, PhoneChange, PhoneView, PostView, ReceiptView, Sending, StatsView,
+    AppStateView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView,
+    NewsletterView, ParticipantView, PhoneChange, PhoneView, PostView, ReceiptView, Sending, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

@@ -5,6 +5,7 @@ mod ack;
 mod app_state;
 mod groups;
 mod iq;
+mod link_code;
 mod media;
 mod message;
 mod mex;
@@ -29,6 +30,7 @@ pub use groups::{
     read_join_requests, read_results,
 };
 pub use iq::{Iq, IqError, IqKind};
+pub use link_code::{CompanionFinish, CompanionHello, LinkCodeNotice, LinkCodeQuery};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
 pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};
 pub use mex::{MexError, MexQuery, mex_answer, mex_refusal, read_mex, read_mex_notice};

@@ -17,6 +17,7 @@ mod folder;
 pub mod groups;
 pub mod health;
 pub mod hooks;
+mod key;
 pub mod links;
 pub mod messages;
 mod migrate;
@@ -46,6 +47,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Millis;
 pub use check::Check;
+pub use key::Key;
 use writer::{Call, Request, Threads};
 
 /// Works that may wait for the writer, and for the reader; whoever comes later waits to enqueue (back-pressure).
@@ -65,6 +67,16 @@ pub enum Error {
         "the running instance has schema version {found}, this program needs {known}: restart it with this program"
     )]
     TooOld { found: usize, known: usize },
+    #[error("the database is encrypted, and no key is given: set --db-key-file, WAZAP_DB_KEY or --db-key")]
+    KeyMissing,
+    #[error(
+        "the database cannot be read with this key: it is not the one it was encrypted with, or the file is damaged"
+    )]
+    KeyWrong,
+    #[error(
+        "a key is given, but the database is not encrypted: encrypt it once with wazap rekey, or start without the key"
+    )]
+    NotEncrypted,
     /// The folder or the lock file cannot be made or opened.
     #[error("the data folder cannot be used: {0}")]
     Folder(String),
@@ -110,18 +122,23 @@ impl Store {
     /// Opens (or makes) `instance.db` in `folder`, takes the lock, migrates, starts the threads. Blocks for as long as
     /// the migrations take.
     pub fn open(folder: &Path) -> Result<Self, Error> {
+        Self::open_with(folder, None)
+    }
+
+    /// The same with the key of an encrypted database. A new database is made with it; one that is not encrypted is refused.
+    pub fn open_with(folder: &Path, key: Option<&Key>) -> Result<Self, Error> {
         folder::make(folder)?;
         let lock = folder::lock(folder)?.ok_or(Error::Locked)?;
-        let (writer, reader) = folder::connect(folder, true)?;
+        let (writer, reader) = folder::connect(folder, true, key)?;
         writer::start(writer, Some(reader), Some(lock))
     }
 
     /// Opens the same database while an instance may be running on it: for the command line. Takes no lock for longer
     /// than making or migrating a database needs that nobody is running on.
-    pub fn open_beside(folder: &Path) -> Result<Self, Error> {
+    pub fn open_beside(folder: &Path, key: Option<&Key>) -> Result<Self, Error> {
         folder::make(folder)?;
         let lock = folder::lock(folder)?;
-        let (writer, reader) = folder::connect(folder, lock.is_some())?;
+        let (writer, reader) = folder::connect(folder, lock.is_some(), key)?;
         drop(lock);
         writer::start(writer, Some(reader), None)
     }
@@ -132,8 +149,14 @@ impl Store {
     }
 
     /// Looks a data folder over for `wazap doctor`; changes nothing and may run beside an instance. Reads the whole file.
-    pub fn check(folder: &Path) -> Check {
-        check::check(folder)
+    pub fn check(folder: &Path, key: Option<&Key>) -> Check {
+        check::check(folder, key)
+    }
+
+    /// Encrypts the database of a folder (`old`: `None`), gives it another key, or decrypts it (`new`: `None`), in one
+    /// transaction. Refused while an instance runs on it. Blocks for as long as every page takes, twice.
+    pub fn rekey(folder: &Path, old: Option<&Key>, new: Option<&Key>) -> Result<(), Error> {
+        key::change(folder, old, new)
     }
 
     /// Runs `work` in one transaction on the writer thread: `Ok` commits, `Err` rolls back. Resolves after the commit is durable.

@@ -416,6 +416,8 @@ async fn no_spelling_of_an_own_address_is_connected_to() {
         "[64:ff9b::a00:1]",
         "[2002:7f00:1::]",
         "[2002:c0a8:1::1]",
+        "[64:ff9b:1::a00:1]",
+        "[2001::4136:e378:8000:63bf:80ff:fffe]",
         "[2001:db8::1]",
         "[fe80::1]",
         "[fc00::1]",
@@ -425,6 +427,9 @@ async fn no_spelling_of_an_own_address_is_connected_to() {
         "private.example",
         "mixed.example",
         "mapped.example",
+        "127.0.0.1:8080",
+        "localhost:6379",
+        "[::1]:22",
     ] {
         let network = Internet::new()
             .name("localhost", &[&["127.0.0.1"]])
@@ -468,6 +473,11 @@ async fn credentials_and_foreign_schemes_are_refused_before_anything_is_asked() 
         "http://ana@files.example/",
         "http://ana:secret@files.example/",
         "ftp://files.example/",
+        "file:///etc/passwd",
+        "file://files.example/etc/passwd",
+        "gopher://files.example/",
+        "data:text/plain,hello",
+        "//files.example/",
         "files.example",
     ] {
         let network = Internet::new();

@@ -40,7 +40,7 @@ fn tokens_have_the_form_of_the_contract_and_never_repeat() {
 async fn a_token_made_and_revoked_beside_a_running_instance_counts_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let instance = Store::open(folder.path()).unwrap();
-    let beside = Store::open_beside(folder.path()).unwrap();
+    let beside = Store::open_beside(folder.path(), None).unwrap();
     let secret = Secret::random(&mut StdRng::seed_from_u64(1));
     let token = secret.expose().to_owned();
     assert_eq!(instance.authenticate(&token, NOW).await.unwrap(), None);
@@ -112,7 +112,7 @@ async fn tokens_can_be_made_before_the_first_run() {
     let folder = parent.path().join("data");
     let secret = Secret::random(&mut StdRng::seed_from_u64(1));
     let token = secret.expose().to_owned();
-    let beside = Store::open_beside(&folder).unwrap();
+    let beside = Store::open_beside(&folder, None).unwrap();
     create(&beside, secret, new("early", None)).await;
     // The command line is still open; the instance starts all the same.
     let instance = Store::open(&folder).unwrap();
@@ -123,7 +123,7 @@ async fn tokens_can_be_made_before_the_first_run() {
 async fn writers_of_two_processes_wait_for_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let instance = Store::open(folder.path()).unwrap();
-    let beside = Store::open_beside(folder.path()).unwrap();
+    let beside = Store::open_beside(folder.path(), None).unwrap();
     let write = async |store: &Store, name: &'static str| {
         for n in 0..50 {
             store.write(move |tx| tx.settings().set(&format!("{name} {n}"), "")).await?;

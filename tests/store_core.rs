@@ -132,7 +132,7 @@ async fn one_process_at_a_time_holds_the_folder() {
     let data = folder.path().join("data");
     let store = Store::open(&data).unwrap();
     assert!(matches!(Store::open(&data), Err(Error::Locked)));
-    assert!(Store::check(&data).in_use);
+    assert!(Store::check(&data, None).in_use);
     push(&store, "kept").await.unwrap();
     let other = store.clone();
     store.close().await;
@@ -142,7 +142,7 @@ async fn one_process_at_a_time_holds_the_folder() {
     assert_eq!(*again.newest_event().borrow(), 1);
     drop(again);
     drop(other);
-    assert!(!Store::check(&data).in_use);
+    assert!(!Store::check(&data, None).in_use);
     drop(Store::open(&data).unwrap());
 }
 
@@ -207,15 +207,15 @@ fn raw(folder: &Path) -> rusqlite::Connection {
 fn a_newer_schema_is_refused_with_both_numbers() {
     let folder = tempfile::tempdir().unwrap();
     drop(Store::open(folder.path()).unwrap());
-    let known = Store::check(folder.path()).known_schema;
+    let known = Store::check(folder.path(), None).known_schema;
     raw(folder.path()).execute_batch("PRAGMA user_version = 9999").unwrap();
     let refused = |found: Result<Store, Error>| match found {
         Err(Error::TooNew { found: 9999, known: ours }) => ours == known,
         _ => false,
     };
     assert!(refused(Store::open(folder.path())));
-    assert!(refused(Store::open_beside(folder.path())));
-    let check = Store::check(folder.path());
+    assert!(refused(Store::open_beside(folder.path(), None)));
+    let check = Store::check(folder.path(), None);
     assert!(matches!(check.schema, Ok(9999)) && !check.passed());
 }
 
@@ -227,7 +227,7 @@ fn a_damaged_file_is_refused_and_left_as_it_is() {
     std::fs::write(&path, &damaged).unwrap();
     let Err(error) = Store::open(folder.path()) else { panic!("opened") };
     assert!(matches!(error, Error::Damaged(_)) && error.to_string().contains("backup"), "{error}");
-    assert!(!Store::check(folder.path()).passed());
+    assert!(!Store::check(folder.path(), None).passed());
     assert_eq!(std::fs::read(&path).unwrap(), damaged);
 }
 
@@ -242,13 +242,13 @@ async fn the_doctor_finds_a_broken_page() {
         .await
         .unwrap();
     store.close().await;
-    assert!(Store::check(folder.path()).passed());
+    assert!(Store::check(folder.path(), None).passed());
     let path = folder.path().join("instance.db");
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2 / 4096 * 4096;
     bytes[middle..middle + 4096].fill(0xA5);
     std::fs::write(&path, bytes).unwrap();
-    let check = Store::check(folder.path());
+    let check = Store::check(folder.path(), None);
     assert!(matches!(check.integrity, Err(Error::Damaged(_))) && !check.passed());
 }
 
@@ -266,7 +266,7 @@ fn nobody_else_may_look_into_the_folder() {
     }
     drop(store);
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let check = Store::check(&folder);
+    let check = Store::check(&folder, None);
     assert!(!check.private && !check.passed());
     drop(Store::open(&folder).unwrap());
     assert_eq!(mode(&folder), 0o700, "an existing folder is closed too");

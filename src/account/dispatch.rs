@@ -6,8 +6,8 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    AskError, Batched, Blob, Error, Link, Question, Recipient, SendBatch, SendError, SendMessage, Sent,
-    StateChange, Status, Told,
+    AskError, Batched, Blob, CodeState, Error, Link, Question, Recipient, SendBatch, SendError, SendMessage,
+    Sent, StateChange, Status, Told,
     app_state::Waiting,
     evidence::{Evidence, Seen},
     link::{Conn, Outage, Phase, Retry, STOPPED},
@@ -35,6 +35,8 @@ pub struct Settings {
     pub server_root: [u8; 32],
     /// Base of links to this instance, without a slash at the end.
     pub public_url: String,
+    /// Digits: whenever the instance is to be linked, a code is asked for, for this number's phone.
+    pub pair_phone: Option<String>,
 }
 
 /// Names a waiting caller.
@@ -45,6 +47,8 @@ pub type Ticket = u64;
 pub enum Command {
     /// Link or connect; fine in every state.
     Connect,
+    /// The same, and where there is something to link, by a code typed on the phone of this number (digits).
+    PairByCode(String),
     /// Close; `logout` also unlinks and wipes.
     Disconnect {
         /// Unlink.
@@ -224,6 +228,8 @@ pub struct Account {
     pub(super) retry: Retry,
     /// Batches of codes nobody scanned, in a row.
     pub(super) idle_batches: u8,
+    /// The number whose phone is asked for a code.
+    pub(super) wanted: Option<String>,
     /// Since when the link is down.
     pub(super) outage: Option<Outage>,
     /// When the next scheduled send is due.
@@ -236,6 +242,10 @@ pub struct Account {
     pub(super) state_waiting: Vec<Waiting>,
     /// What was seen of the connections.
     pub(super) seen: Seen,
+    /// The offline queue did not come on an earlier connection: another reconnect would not bring it either.
+    pub(super) stalled: bool,
+    /// The time of the last turn.
+    pub(super) latest: Millis,
 }
 
 impl Account {
@@ -262,8 +272,10 @@ impl Account {
             name: device.paired.as_ref().and_then(|p| p.push_name.clone()),
             platform: device.paired.as_ref().and_then(|p| p.platform.clone()),
             qr: None,
+            code: CodeState::None,
         };
         Ok(Self {
+            wanted: settings.pair_phone.clone(),
             available: settings.available,
             settings,
             device,
@@ -277,6 +289,8 @@ impl Account {
             writes_wait: turn.tx.app_state().waiting()? > 0,
             state_waiting: Vec::new(),
             seen: Seen::default(),
+            stalled: false,
+            latest: turn.now,
         })
     }
 
@@ -292,6 +306,7 @@ impl Account {
         if matches!(input, Input::Opened | Input::Node(_) | Input::Closed(_)) && turn.closes() {
             return Ok(());
         }
+        self.watch_clock(turn)?;
         match input {
             Input::Started => self.start(turn),
             Input::Opened => self.opened(turn),
@@ -302,6 +317,11 @@ impl Account {
             Input::Command(ticket, Command::Change(change)) => self.change_state(ticket, &change, turn),
             Input::Command(ticket, Command::Connect) => {
                 self.connect(turn)?;
+                turn.effects.push(Effect::Answer(ticket, Answer::Done));
+                Ok(())
+            }
+            Input::Command(ticket, Command::PairByCode(number)) => {
+                self.pair_by_code(number, turn)?;
                 turn.effects.push(Effect::Answer(ticket, Answer::Done));
                 Ok(())
             }

@@ -340,17 +340,22 @@ impl Account {
     /// `instance.qr`, and the platform's `qr`.
     pub(super) fn report_code(&self, qr: &Qr, turn: &mut Turn<'_>) -> Result<(), Error> {
         let picture = crate::qr::Picture::of(&qr.text).ok().map(|picture| picture.data_uri());
-        let data = json!({
+        let mut data = json!({
             "status": Status::QrReady.as_str(),
             "qr_code": picture,
             "qr_code_text": qr.text,
             "qr_generated_at": qr.generated_at.rfc3339_offset(),
         });
-        let body = json!({
+        let mut body = json!({
             "qr": qr.text,
             "qr_image": picture,
             "generated_at": qr.generated_at.rfc3339_secs(),
         });
+        if let Some(code) = self.link.code.text() {
+            for members in [&mut data, &mut body].into_iter().filter_map(Value::as_object_mut) {
+                members.insert("pairing_code".into(), code.into());
+            }
+        }
         let event = NewEvent {
             kind: "instance.qr",
             lane: None,

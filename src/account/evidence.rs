@@ -45,6 +45,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// The clock was set back: what was seen later than now was seen just now, as far as anybody can tell.
+    pub(super) fn forget_times(&mut self, now: Millis) {
+        let ping = self.ping.as_mut().map(|(_, at)| at);
+        let times = self.last_in.iter_mut().chain(self.last_out.iter_mut()).chain(ping);
+        times.chain(self.ends.iter_mut().map(|ended| &mut ended.at)).for_each(|at| *at = (*at).min(now));
+    }
+
     /// A connection has ended.
     pub(super) fn ended(&mut self, cause: &'static str, at: Millis) {
         self.ends.truncate(ENDS - 1);

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rand::{CryptoRng, RngExt as _};
 
-use conn::{ACK_WAIT, DRAIN_LIMIT, DRAIN_NUDGE, LOGOUT_WAIT, OPENING, QUERY_WAIT, SILENCE};
+use conn::{ACK_WAIT, DRAIN_LIMIT, DRAIN_NUDGE, LOGOUT_WAIT, OPENING, PING_WAIT, QUERY_WAIT, SILENCE};
 pub(super) use conn::{Conn, Outage, Phase, Query, Retry};
 
 use super::{
-    Error, Link, Qr, SendError, Status,
+    CodeState, Error, Link, Qr, SendError, Status,
     dispatch::{Account, CloseCause, Effect, Turn},
     payload,
 };
@@ -22,13 +22,16 @@ use crate::{
     wire::Node,
 };
 
-/// Keepalive: a random pause of 20–30 s, as whatsmeow keeps it.
-const PING_MIN: u64 = 20_000;
+/// Keepalive: a random pause of 15–25 s, within WhatsApp Web's 15–30 s. With the wait for its answer, a connection that
+/// carries nothing is noticed within 45 s.
+const PING_MIN: u64 = 15_000;
 const PING_SPREAD: u64 = 10_000;
 /// Stanzas asked for at a time while the offline queue drains (WhatsApp Web's figure).
 const BATCH: u32 = 200;
 /// A connection that lived this long resets the back-off.
 const STABLE: Duration = Duration::from_secs(30);
+/// A clock that goes back by less was only corrected.
+const SET_BACK: Duration = Duration::from_secs(2);
 /// An outage of this length is told to webhooks as a disconnection.
 const OUTAGE: Duration = Duration::from_secs(60);
 
@@ -58,6 +61,7 @@ impl Account {
     /// After a turn that could not be committed: memory is fresh, the link goes on from where it was shown.
     pub fn resume(&mut self, shown: Link, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.link = shown;
+        self.link.code = CodeState::None;
         if turn.tx.settings().get(STOPPED)?.is_some() || self.link.status == Status::Disconnected {
             return Ok(());
         }
@@ -68,6 +72,7 @@ impl Account {
     pub(super) fn connect(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         turn.tx.settings().remove(STOPPED)?;
         self.idle_batches = 0;
+        self.want_as_configured(turn);
         if self.conn.is_some() {
             return Ok(());
         }
@@ -193,6 +198,7 @@ impl Account {
             Info::Offline { .. } => {
                 if let Some(conn) = self.conn.as_mut().filter(|conn| conn.phase == Phase::Draining) {
                     conn.phase = Phase::Live;
+                    self.stalled = false;
                 }
             }
             Info::EdgeRouting(info) => {
@@ -315,6 +321,13 @@ impl Account {
         let Some(conn) = self.conn.take() else { return };
         self.seen.ended(why, turn.now);
         turn.effects.push(Effect::Close);
+        // A code is good for one connection.
+        let refused = matches!(self.link.code, CodeState::Refused(_));
+        self.link.code = match self.wanted {
+            Some(_) if self.device.paired.is_none() => CodeState::Asked,
+            None if refused => self.link.code.clone(),
+            _ => CodeState::None,
+        };
         let media =
             conn.media_waiting.into_iter().chain(conn.reuploads.into_values().flatten().map(|(t, _)| t));
         for ticket in media {
@@ -332,6 +345,29 @@ impl Account {
         }
     }
 
+    /// Times are kept by the clock on the wall, which somebody may set back: what was due in a moment would be due in an
+    /// hour, and until then nobody would notice a dead connection. Set forward, it makes everything due at once, which
+    /// costs a reconnect at most.
+    pub(super) fn watch_clock(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let back = self.latest.since(turn.now);
+        self.latest = turn.now;
+        if back < SET_BACK {
+            return Ok(());
+        }
+        tracing::warn!(seconds = back.as_secs(), "the clock was set back");
+        self.seen.forget_times(turn.now);
+        if let Some(outage) = &mut self.outage {
+            outage.since = outage.since.min(turn.now);
+        }
+        if self.conn.is_some() {
+            return self.lose("clock_set_back", turn);
+        }
+        if self.retry.at.is_some() {
+            self.retry.back_off(turn.now, turn.rng);
+        }
+        Ok(())
+    }
+
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         let now = turn.now;
         if let Some(outage) = self.outage.as_mut().filter(|o| !o.told && now.since(o.since) >= OUTAGE) {
@@ -345,6 +381,10 @@ impl Account {
         if conn.rotate_at.is_some_and(|at| at <= now) {
             return self.rotate_code(turn);
         }
+        if conn.phase == Phase::Pairing && conn.linking.offer.as_ref().is_some_and(|o| o.expires_at <= now) {
+            self.renew_code(turn);
+        }
+        let Some(conn) = &mut self.conn else { return Ok(()) };
         match conn.phase {
             Phase::Opening | Phase::LoggingIn | Phase::Paired if now.since(conn.since) >= OPENING => {
                 tracing::info!(phase = ?conn.phase, "the server does not answer");
@@ -371,12 +411,27 @@ impl Account {
         }
         self.end_chat_states(turn);
         let Some(conn) = &mut self.conn else { return Ok(()) };
+        if conn.pinged.is_some_and(|at| now.since(at) >= PING_WAIT) {
+            tracing::warn!("stanzas come, but a ping was not answered: nothing that is written arrives");
+            return self.lose("no_pong", turn);
+        }
         if conn.phase == Phase::Draining {
+            // Pings may be answered all the while.
+            if conn.stalled(now) && !self.stalled {
+                tracing::warn!(
+                    promised = conn.promised,
+                    drained = conn.drained,
+                    "the offline queue does not come"
+                );
+                self.stalled = true;
+                return self.lose("queue_stalled", turn);
+            }
             Self::nudge_drain(conn, turn);
         }
         if conn.next_ping <= now && !matches!(conn.phase, Phase::Opening) {
             conn.next_ping = next_ping(now, turn.rng);
             let id = conn.query(Query::Ping, now);
+            conn.pinged.get_or_insert(now);
             turn.send(&stanza::ping(&id));
         }
         self.expire_queries(turn)
@@ -426,6 +481,9 @@ impl Account {
         };
         match query {
             Query::Ping => {
+                if let Some(conn) = &mut self.conn {
+                    conn.pinged = None;
+                }
                 self.seen.ping = Some((turn.now.since(asked), turn.now));
                 Ok(())
             }
@@ -445,6 +503,13 @@ impl Account {
             Query::AppState(collections) => self.app_state_answered(&collections, node, turn),
             Query::AppStateUpload(upload) => self.app_state_uploaded(&upload, node, turn),
             Query::Logout => self.finish_logout(turn),
+            Query::LinkHello => self.hello_answered(id, node, turn),
+            Query::LinkFinish => {
+                if let Some(refusal) = Iq::refusal(node) {
+                    tracing::warn!(code = refusal.code, "WhatsApp refused what was typed");
+                }
+                Ok(())
+            }
         }
     }
 

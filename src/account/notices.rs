@@ -5,7 +5,7 @@ use super::{
     dispatch::{Account, Turn},
 };
 use crate::{
-    stanza::{DeviceChange, Notification, NotificationKind},
+    stanza::{DeviceChange, LinkCodeNotice, Notification, NotificationKind},
     wire::Node,
 };
 
@@ -13,6 +13,7 @@ impl Account {
     pub(super) fn notification(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
         match Notification::parse(node) {
             Ok(_) if node.text("type") == Some("mediaretry") => self.reuploaded(node, turn)?,
+            _ if node.text("type") == Some(LinkCodeNotice::KIND) => self.link_code_noticed(node, turn),
             _ if node.text("type") == Some("w:gp2") => self.group_noticed(node, turn)?,
             _ if node.text("type") == Some("newsletter") => self.newsletter_noticed(node, turn)?,
             _ if node.text("type") == Some("mex") => self.mex_noticed(node, turn)?,

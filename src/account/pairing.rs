@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     Error, Qr,
-    dispatch::{Account, Turn},
+    code::Linking,
+    dispatch::{Account, Effect, Turn},
     link::Phase,
     payload::QR_CLIENT_TYPE,
 };
@@ -35,13 +36,30 @@ impl Account {
         };
         turn.send(&Iq::result_to_server(&pair.id));
         conn.refs = pair.refs.into();
-        self.next_code(FIRST_CODE, turn)
+        let first = !std::mem::replace(&mut conn.greeted, true);
+        self.next_code(FIRST_CODE, turn)?;
+        if first {
+            self.offer_code(turn);
+        }
+        Ok(())
     }
 
     /// The code on show is used up.
     pub(super) fn rotate_code(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
         if self.conn.as_ref().is_some_and(|conn| !conn.refs.is_empty()) {
             return self.next_code(NEXT_CODE, turn);
+        }
+        if let Some(conn) = &mut self.conn
+            && let Some(until) = conn.linking.offer.as_ref().map(|offer| offer.expires_at)
+            && until > turn.now
+        {
+            // Somebody may be typing: the server keeps every ref for as long as the connection lasts.
+            conn.rotate_at = Some(until);
+            if let Some(qr) = &mut self.link.qr {
+                qr.expires_at = until;
+                turn.effects.push(Effect::Link(self.link.clone()));
+            }
+            return Ok(());
         }
         self.idle_batches += 1;
         self.drop_connection("codes_used_up", turn);
@@ -80,8 +98,14 @@ impl Account {
                 return Ok(());
             }
         };
-        let accepted =
-            adv::accept(&success.container, &self.device.adv_secret, &self.device.identity, turn.rng);
+        // The phone took the QR code, or the one that was typed.
+        let mut accepted = Err(AdvError::HmacMismatch);
+        for secret in self.adv_secrets() {
+            accepted = adv::accept(&success.container, &secret, &self.device.identity, turn.rng);
+            if accepted != Err(AdvError::HmacMismatch) {
+                break;
+            }
+        }
         let identity = match accepted {
             Ok(identity) => identity,
             Err(error) => {
@@ -118,9 +142,12 @@ impl Account {
         turn.tx.signal().set_identity(&phone, &identity.account_key)?;
         self.device.paired = Some(paired);
         self.idle_batches = 0;
+        self.wanted.clone_from(&self.settings.pair_phone);
+        self.show_code_state(super::CodeState::None, turn);
         if let Some(conn) = &mut self.conn {
             conn.phase = Phase::Paired;
             conn.rotate_at = None;
+            conn.linking = Linking::default();
         }
         let answer = PairDeviceSign { id: success.id, key_index: identity.key_index, identity: returned };
         turn.send(&answer.build());

@@ -20,6 +20,8 @@ const PLATFORM_WEB: i32 = 14;
 const PLATFORM_CHROME: i32 = 1;
 /// The same in the last part of a QR code.
 pub(super) const QR_CLIENT_TYPE: char = '1';
+/// The same in words, while a code is typed; the server takes `Browser (OS)` and nothing else.
+pub(super) const PLATFORM_DISPLAY: &str = "Chrome (Linux)";
 
 fn common(settings: &Settings) -> ClientPayload {
     let (primary, secondary, tertiary) = settings.wa_version;

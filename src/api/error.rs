@@ -30,6 +30,8 @@ pub(super) enum ApiError {
     InstanceNotFound,
     WebhookNotFound,
     QrNotAvailable(Status),
+    /// WhatsApp's reason.
+    PairingCodeRefused(u16),
     MessageNotFound(String),
     /// As many sends wait for their time as may.
     QueueFull,
@@ -104,6 +106,12 @@ impl ApiError {
                 "QR_NOT_AVAILABLE",
                 "There is no QR code to scan in this state.",
                 json!({ "status": status.as_str() }),
+            ),
+            Self::PairingCodeRefused(code) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "PAIRING_CODE_REFUSED",
+                "WhatsApp refused to link this number by code; link with the QR code.",
+                json!({ "whatsapp_code": code }),
             ),
             Self::MessageNotFound(id) => (
                 StatusCode::NOT_FOUND,

@@ -28,17 +28,27 @@ impl QuotaSlot {
 /// Nothing of the API is a document: no script, no frame, no form. The page brings a policy of its own.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
+/// Bytes of an address, query included: the longest that a route has a use for is a search, and far below.
+const ADDRESS: usize = 16 * 1024;
+
 pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     let slot = QuotaSlot::default();
     request.extensions_mut().insert(slot.clone());
-    let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = handled.unwrap_or_else(|_| {
-        // The panic itself was said by the hook; the connection goes on.
-        tracing::error!("a request handler panicked");
-        ApiError::Internal.into_response()
-    });
+    let mut response =
+        if request.uri().path_and_query().is_some_and(|address| address.as_str().len() > ADDRESS) {
+            ApiError::InvalidRequest("The address is too long.").into_response()
+        } else {
+            let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+            handled.unwrap_or_else(|_| {
+                // The panic itself was said by the hook; the connection goes on.
+                tracing::error!("a request handler panicked");
+                ApiError::Internal.into_response()
+            })
+        };
     let headers = response.headers_mut();
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
+    // What is told of a number's chats belongs in no cache; what may, says so itself.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::{
     account::{Ask, AskError, Batched, Evidence, Link, SendBatch, SendError, SendMessage, Sent, StateChange},
     daemon::{
-        Shown,
+        CodeRefused, Shown,
         media::{Desk, FileError, Scratch, SendMedia, Stored},
     },
 };
@@ -17,6 +17,11 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn link(&self) -> watch::Receiver<Link>;
     /// Starts linking or connecting; fine in every state.
     fn connect(&self) -> impl Future<Output = ()> + Send;
+    /// The same, by a code typed on the phone of this number (digits): the code, once WhatsApp knows it.
+    fn pair_by_code(
+        &self,
+        number: String,
+    ) -> impl Future<Output = Result<Option<String>, CodeRefused>> + Send;
     /// Closes the socket; `logout` also unlinks and wipes.
     fn disconnect(&self, logout: bool) -> impl Future<Output = ()> + Send;
     /// How the link does; `None`: the account does not answer.
@@ -54,6 +59,10 @@ impl Instance for Desk {
 
     async fn connect(&self) {
         self.handle().connect().await;
+    }
+
+    async fn pair_by_code(&self, number: String) -> Result<Option<String>, CodeRefused> {
+        self.handle().pair_by_code(number).await
     }
 
     async fn disconnect(&self, logout: bool) {

@@ -18,7 +18,7 @@ use super::{
     reply,
 };
 use crate::{
-    account::{Link, Qr, Status},
+    account::{CodeState, Link, Qr, Status},
     qr::Picture,
 };
 
@@ -30,13 +30,18 @@ pub(super) async fn json<I: Instance>(
     State(app): State<App<I>>,
 ) -> Result<Response, ApiError> {
     let qr = current(&app).await?;
-    Ok(reply::ok(&json!({
+    let mut answer = json!({
         "success": true,
         "qr": draw(&qr)?.data_uri(),
         "status": Status::QrReady.as_str(),
         "qr_text": qr.text,
         "expires_at": qr.expires_at.rfc3339(),
-    })))
+    });
+    let link = app.parts.instance.link().borrow().clone();
+    if let (Some(code), Some(members)) = (link.code.text(), answer.as_object_mut()) {
+        members.insert("pairing_code".into(), code.into());
+    }
+    Ok(reply::ok(&answer))
 }
 
 pub(super) async fn png<I: Instance>(
@@ -78,6 +83,10 @@ fn states(mut link: tokio::sync::watch::Receiver<Link>) -> impl Stream<Item = St
 
 fn state(link: &Link) -> Value {
     let qr = link.qr.as_ref().filter(|_| link.status == Status::QrReady);
+    let refused = match link.code {
+        CodeState::Refused(code) => Some(code),
+        _ => None,
+    };
     json!({
         "status": link.status.as_str(),
         "reason": link.reason,
@@ -86,6 +95,8 @@ fn state(link: &Link) -> Value {
         "qr": qr.and_then(|qr| Picture::of(&qr.text).ok()).map(|picture| picture.data_uri()),
         "qr_text": qr.map(|qr| &qr.text),
         "expires_at": qr.map(|qr| qr.expires_at.rfc3339()),
+        "pairing_code": link.code.text(),
+        "pairing_code_refused": refused,
     })
 }
 

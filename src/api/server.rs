@@ -1,24 +1,35 @@
 //! The door: accepts connections within bounds and closes them in order.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future as _,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// Connections at once; further ones wait in the kernel's queue. Each costs some 20 KiB while it reads a request.
-const CONNECTIONS: usize = 512;
+pub const CONNECTIONS: usize = 512;
 /// How long the head of a request may take, and how long a connection may idle between two.
 const HEAD: Duration = Duration::from_secs(30);
-/// Bytes of a request's head.
+/// How long a client may take nothing of an answer. One that reads, however slowly, gets all of it.
+const STALL: Duration = Duration::from_secs(30);
+/// Bytes of a request's head, its address included.
 const HEAD_SIZE: usize = 32 * 1024;
 /// Header lines of a request.
 const HEADERS: usize = 64;
@@ -29,9 +40,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Serves until `stop`, then lets the requests in flight finish, for `drain` at most.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, drain: Duration) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+/// Serves up to `connections` at once ([`CONNECTIONS`]) until `stop`, then lets the requests in flight finish, for `drain`
+/// at most.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    stop: CancellationToken,
+    drain: Duration,
+) {
+    let places = Arc::new(Semaphore::new(connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -49,7 +67,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(PAUSE).await;
+                sleep(PAUSE).await;
             }
         }
     }
@@ -78,7 +96,7 @@ async fn connection(socket: TcpStream, peer: SocketAddr, router: Router, stop: C
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_SIZE)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(Patient::new(socket)), service);
     tokio::pin!(connection);
     // How a client broke off is of no interest to us.
     tokio::select! {
@@ -86,4 +104,67 @@ async fn connection(socket: TcpStream, peer: SocketAddr, router: Router, stop: C
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// A socket whose writes fail once the other end has taken nothing for [`STALL`]: whoever asks and does not read would
+/// hold a place for ever.
+struct Patient {
+    socket: TcpStream,
+    /// Runs while a write waits.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    const fn new(socket: TcpStream) -> Self {
+        Self { socket, waiting: None }
+    }
+
+    /// What came of a write; one that waits is given until [`STALL`] after it began to.
+    fn patiently<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waiting = None;
+            return written;
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        ready!(waiting.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.patiently(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bytes);
+        self.patiently(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
 }

@@ -21,6 +21,7 @@ use crate::{
     store::{
         self, Tx,
         hooks::{Change, Hook, KINDS, Kind, Lag, Letter, Pause, Place, Wanted},
+        tokens::actor,
     },
 };
 
@@ -34,7 +35,7 @@ const ALIAS: (&str, &str) = ("message.incoming", "message.received");
 
 /// `PUT /instances/{uuid}/webhook`: creates or changes; what is not given stays.
 pub(super) async fn configure<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     Path(uuid): Path<String>,
     body: Object,
@@ -48,8 +49,14 @@ pub(super) async fn configure<I: Instance>(
     faults.check()?;
     let Some(url) = url else { return Err(ApiError::Internal) };
     let change = Change { url, secret, wanted, active, spare_secret: random_secret() };
-    let now = app.now();
-    let configured = app.parts.store.write(move |tx| tx.hooks().set_user(&change, now)).await?;
+    let (now, actor) = (app.now(), actor(caller.token));
+    let configured = app.parts.store.write(move |tx| -> Result<_, store::Error> {
+        let configured = tx.hooks().set_user(&change, now)?;
+        let to = receiver(&configured.hook.url).unwrap_or_default();
+        tx.audit().note(&actor, "hook.set", &format!("hook {} to {to}", configured.hook.id), now)?;
+        Ok(configured)
+    });
+    let configured = configured.await?;
     let mut webhook = described(&configured.hook);
     if let (true, Some(secret)) = (configured.generated, configured.hook.secret) {
         webhook.insert("webhook_secret".into(), secret.into());
@@ -75,14 +82,14 @@ pub(super) async fn show<I: Instance>(
 
 /// `DELETE /instances/{uuid}/webhook`: with everything it has not had.
 pub(super) async fn remove<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     Path(uuid): Path<String>,
 ) -> Result<Response, ApiError> {
     this_instance(&app, &uuid)?;
-    if !app.parts.store.write(|tx| tx.hooks().remove_user()).await? {
-        return Err(ApiError::WebhookNotFound);
-    }
+    let removed =
+        audited(&app, &caller, "hook.remove", "the user's hook".into(), |tx| tx.hooks().remove_user());
+    found(removed.await?)?;
     Ok(reply::ok(&json!({ "success": true, "message": "Webhook removed successfully" })))
 }
 
@@ -259,34 +266,47 @@ fn letter(letter: &Letter) -> Value {
 
 /// `POST /webhooks/{id}/pause`.
 pub(super) async fn pause<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = number(&id)?;
-    found(app.parts.store.write(move |tx| tx.hooks().pause(id, Pause::Requested)).await?)?;
+    let done = audited(&app, &caller, "hook.pause", format!("hook {id}"), move |tx| {
+        tx.hooks().pause(id, Pause::Requested)
+    });
+    found(done.await?)?;
     Ok(reply::ok(&json!({ "success": true, "message": "Webhook paused" })))
 }
 
 /// `POST /webhooks/{id}/resume`.
 pub(super) async fn resume<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = number(&id)?;
-    found(app.parts.store.write(move |tx| tx.hooks().resume(id)).await?)?;
+    let done = audited(&app, &caller, "hook.resume", format!("hook {id}"), move |tx| tx.hooks().resume(id));
+    found(done.await?)?;
     Ok(reply::ok(&json!({ "success": true, "message": "Webhook resumed" })))
 }
 
 /// `POST /webhooks/{id}/redeliver`: sends the dead letters once more.
 pub(super) async fn redeliver<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = number(&id)?;
-    let marked = app.parts.store.write(move |tx| tx.hooks().redeliver(id)).await?;
+    let (now, actor) = (app.now(), actor(caller.token));
+    let marked = app.parts.store.write(move |tx| -> Result<_, store::Error> {
+        let marked = tx.hooks().redeliver(id)?;
+        if let Some(letters) = marked {
+            let what = format!("hook {id}, {letters} dead letters");
+            tx.audit().note(&actor, "hook.redeliver", &what, now)?;
+        }
+        Ok(marked)
+    });
+    let marked = marked.await?;
     let marked = marked.ok_or(ApiError::WebhookNotFound)?;
     Ok(reply::ok(&json!({
         "success": true,
@@ -297,7 +317,7 @@ pub(super) async fn redeliver<I: Instance>(
 
 /// `POST /webhooks/{id}/rewind`: `to`, the number of an event, or a time.
 pub(super) async fn rewind<I: Instance>(
-    _: Caller<ToManage>,
+    caller: Caller<ToManage>,
     State(app): State<App<I>>,
     Path(id): Path<String>,
     body: Object,
@@ -317,9 +337,36 @@ pub(super) async fn rewind<I: Instance>(
     }
     faults.check()?;
     let Some(place) = place else { return Err(ApiError::Internal) };
-    let from = app.parts.store.write(move |tx| tx.hooks().rewind(id, place)).await?;
+    let (now, actor) = (app.now(), actor(caller.token));
+    let from = app.parts.store.write(move |tx| -> Result<_, store::Error> {
+        let from = tx.hooks().rewind(id, place)?;
+        if let Some(from) = from {
+            tx.audit().note(&actor, "hook.rewind", &format!("hook {id} to event {from}"), now)?;
+        }
+        Ok(from)
+    });
+    let from = from.await?;
     let from = from.ok_or(ApiError::WebhookNotFound)?;
     Ok(reply::ok(&json!({ "success": true, "message": "Webhook rewound", "from": from })))
+}
+
+/// Does something to a hook and notes who did, if there was something to do it to.
+async fn audited<I: Instance>(
+    app: &App<I>,
+    caller: &Caller<ToManage>,
+    action: &'static str,
+    detail: String,
+    work: impl FnOnce(&mut Tx<'_>) -> Result<bool, store::Error> + Send + 'static,
+) -> Result<bool, store::Error> {
+    let (now, actor) = (app.now(), actor(caller.token));
+    let done = app.parts.store.write(move |tx| {
+        let done = work(tx)?;
+        if done {
+            tx.audit().note(&actor, action, &detail, now)?;
+        }
+        Ok(done)
+    });
+    done.await
 }
 
 fn number(id: &str) -> Result<i64, ApiError> {

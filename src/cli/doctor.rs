@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use super::{Console, Failure, block_on, reach, variable};
 use crate::{
     config::{Config, Layers, Settings},
-    store::{self, Store},
+    store::{self, Key, Store},
 };
 
 /// How long a far end may take to answer.
@@ -38,8 +38,9 @@ pub(super) fn run(settings: &Settings, sandbox: bool) -> Result<(), Failure> {
     }
     // A wrong value elsewhere does not hide the folder.
     let folder = layers.as_ref().ok().and_then(|layers| Config::data_folder(layers, sandbox).ok());
+    let key = layers.as_ref().ok().and_then(|layers| Config::db_key(layers).ok()).flatten();
     if let Some(folder) = folder {
-        check_folder(&mut report, &folder);
+        check_folder(&mut report, &folder, key.map(|text| Key::new(&text)).as_ref());
     }
     if let Ok(config) = &config {
         block_on(async {
@@ -51,7 +52,7 @@ pub(super) fn run(settings: &Settings, sandbox: bool) -> Result<(), Failure> {
     if report.failed { Err(Failure::Said) } else { Ok(()) }
 }
 
-fn check_folder(report: &mut Report, folder: &Path) {
+fn check_folder(report: &mut Report, folder: &Path, key: Option<&Key>) {
     let name = folder.display();
     if !folder.exists() {
         report.good(&format!("data folder: {name} does not exist yet; the first run makes it"));
@@ -61,7 +62,7 @@ fn check_folder(report: &mut Report, folder: &Path) {
         report.bad(&format!("data folder: {name} is not a folder"));
         return;
     }
-    let check = Store::check(folder);
+    let check = Store::check(folder, key);
     let in_use = if check.in_use { "in use by a running instance" } else { "not in use" };
     report.good(&format!("data folder: {name}, {in_use}"));
     match check.folder_mode {
@@ -74,6 +75,18 @@ fn check_folder(report: &mut Report, folder: &Path) {
     if !check.exists {
         report.good("database: there is none yet; the first run makes it");
         return;
+    }
+    if let Err(error @ (store::Error::KeyMissing | store::Error::KeyWrong | store::Error::NotEncrypted)) =
+        &check.schema
+    {
+        report.bad(&format!("database: {error}"));
+        return;
+    }
+    if check.schema.is_ok() {
+        report.good(match key {
+            Some(_) => "database: encrypted, and this is its key",
+            None => "database: not encrypted",
+        });
     }
     match &check.integrity {
         Ok(()) => report.good("database integrity: every page and index is sound"),

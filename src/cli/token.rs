@@ -7,7 +7,7 @@ use crate::{
     clock::Millis,
     config::{Config, Layers, Settings, duration},
     store::{
-        Store,
+        Key, Store,
         tokens::{NewToken, Scopes, Secret, Token},
     },
 };
@@ -21,14 +21,21 @@ pub(super) struct Args {
     action: Action,
 }
 
+/// Which database, and its key.
 #[derive(clap::Args)]
-struct Folder {
+pub(super) struct Folder {
     /// Folder of the instance [default: ./data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
     /// File with settings [default: ./wazap.toml if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
+    /// Key of an encrypted database [default: none]
+    #[arg(long, value_name = "TEXT")]
+    db_key: Option<String>,
+    /// File with that key [default: none]
+    #[arg(long, value_name = "FILE")]
+    db_key_file: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -110,10 +117,12 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn open(folder: Folder) -> Result<Store, Failure> {
-    let settings = Settings { data: folder.data, config: folder.config, ..Settings::default() };
-    let data = Config::data_folder(&Layers::new(&settings, variable)?, false)?;
-    Ok(Store::open_beside(&data)?)
+pub(super) fn open(folder: Folder) -> Result<Store, Failure> {
+    let Folder { data, config, db_key, db_key_file } = folder;
+    let settings = Settings { data, config, db_key, db_key_file, ..Settings::default() };
+    let layers = Layers::new(&settings, variable)?;
+    let key = Config::db_key(&layers)?.map(|text| Key::new(&text));
+    Ok(Store::open_beside(&Config::data_folder(&layers, false)?, key.as_ref())?)
 }
 
 fn wrong(name: &str, allowed: &str) -> Failure {

@@ -25,6 +25,8 @@ pub enum ConfigError {
     Value { name: &'static str, from: Source, allowed: String },
     #[error("setting config ({source}) is wrong: {path} {problem}; allowed is a TOML file", source = Named("config", from))]
     File { path: String, from: Source, problem: String },
+    #[error("settings db-key and db-key-file are both set; allowed is one of them")]
+    TwoKeys,
     #[error("setting {name} (file {path}) is unknown; allowed are {}", VARIABLES[1..].join(", "))]
     Unknown { name: String, path: String },
 }

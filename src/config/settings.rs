@@ -36,6 +36,9 @@ pub struct Settings {
     /// Public key that must have signed the server's Noise certificate, 64 hex digits [default: WhatsApp's own]
     #[arg(long, value_name = "HEX")]
     pub server_root_key: Option<String>,
+    /// Link by a code typed on the phone of this number, instead of a QR code [default: none]
+    #[arg(long, value_name = "NUMBER")]
+    pub pair_phone: Option<String>,
     /// socks5://, http:// or https:// proxy for the WhatsApp socket, not for webhooks [default: none]
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
@@ -48,12 +51,21 @@ pub struct Settings {
     /// Whether the instance shows itself online; unavailable keeps notifications on the phone [default: unavailable]
     #[arg(long, value_name = "unavailable|available")]
     pub presence: Option<String>,
+    /// Reject incoming calls; with a text, it is sent to who called, once a minute at most [default: off]
+    #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "on")]
+    pub reject_calls: Option<String>,
     /// How long the event log is kept; unit s, m, h or d [default: 7d]
     #[arg(long, value_name = "DURATION")]
     pub event_retention: Option<String>,
     /// Rows of the event log kept at most for receivers that are behind [default: 1000000]
     #[arg(long, value_name = "N")]
     pub event_max: Option<String>,
+    /// Key that encrypts the database; a file or the variable keeps it out of the list of processes [default: none]
+    #[arg(long, value_name = "TEXT")]
+    pub db_key: Option<String>,
+    /// File with that key, without the line break at its end [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub db_key_file: Option<String>,
     /// Requests per token and window of seconds; off disables the limit [default: 100/900]
     #[arg(long, value_name = "N/SECONDS")]
     pub rate_limit: Option<String>,
@@ -72,7 +84,7 @@ pub struct Settings {
 }
 
 /// Flag names that an environment variable (`WAZAP_` and the name in capitals) may set too.
-pub const VARIABLES: [&str; 22] = [
+pub const VARIABLES: [&str; 26] = [
     "config",
     "data",
     "listen",
@@ -84,12 +96,16 @@ pub const VARIABLES: [&str; 22] = [
     "server",
     "server-ca",
     "server-root-key",
+    "pair-phone",
     "proxy",
     "device-name",
     "wa-version",
     "presence",
+    "reject-calls",
     "event-retention",
     "event-max",
+    "db-key",
+    "db-key-file",
     "rate-limit",
     "documents",
     "media-allow-private",
@@ -112,12 +128,16 @@ impl Settings {
             "server" => &self.server,
             "server-ca" => &self.server_ca,
             "server-root-key" => &self.server_root_key,
+            "pair-phone" => &self.pair_phone,
             "proxy" => &self.proxy,
             "device-name" => &self.device_name,
             "wa-version" => &self.wa_version,
             "presence" => &self.presence,
+            "reject-calls" => &self.reject_calls,
             "event-retention" => &self.event_retention,
             "event-max" => &self.event_max,
+            "db-key" => &self.db_key,
+            "db-key-file" => &self.db_key_file,
             "rate-limit" => &self.rate_limit,
             "documents" => &self.documents,
             "media-allow-private" => &self.media_allow_private,

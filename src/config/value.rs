@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::LogFormat;
+use zeroize::Zeroizing;
+
+use super::{LogFormat, RejectCalls};
 use crate::net::Proxy;
 
 /// What would have been right, to end the sentence "allowed is …".
@@ -68,6 +70,18 @@ pub(super) fn text(text: &str) -> Result<String, Allowed> {
     if text.is_empty() { allowed("a text of at least one character") } else { Ok(text.to_owned()) }
 }
 
+/// A text in a file; the line break that editors add does not belong to it.
+pub(super) fn key_file(path: &str) -> Result<Zeroizing<String>, Allowed> {
+    /// More than any key; whoever names another file by mistake is told so.
+    const LONGEST: u64 = 4096;
+    let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= LONGEST);
+    let text = small.then(|| std::fs::read_to_string(path).ok()).flatten().map(Zeroizing::new);
+    match text.as_deref().map(|text| text.trim_end_matches(['\r', '\n'])) {
+        Some(key) if !key.is_empty() => Ok(Zeroizing::new(key.to_owned())),
+        _ => allowed("a readable file with a text of 1 to 4096 bytes"),
+    }
+}
+
 /// Any length: operators bring tokens of other programs.
 pub(super) fn token(text: &str) -> Result<String, Allowed> {
     match text.strip_prefix("sk_") {
@@ -115,6 +129,30 @@ pub(super) fn presence(text: &str) -> Result<bool, Allowed> {
         "available" => Ok(true),
         "unavailable" => Ok(false),
         _ => allowed("unavailable or available"),
+    }
+}
+
+/// A phone number in any usual spelling, as its digits.
+pub(super) fn phone(text: &str) -> Result<String, Allowed> {
+    let spaced = |c: char| c.is_whitespace() || matches!(c, '+' | '-' | '(' | ')' | '.');
+    let number: String = text.chars().filter(|c| !spaced(*c)).collect();
+    let fits = (8..=15).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    if fits && !number.starts_with('0') {
+        Ok(number)
+    } else {
+        allowed("a phone number of 8 to 15 digits with country code")
+    }
+}
+
+/// A switch, or what the caller is sent.
+pub(super) fn reject_calls(text: &str) -> Result<RejectCalls, Allowed> {
+    match switch(text) {
+        Ok(false) => Ok(RejectCalls::Off),
+        Ok(true) => Ok(RejectCalls::Silently),
+        Err(_) if !text.trim().is_empty() && text.chars().count() <= 4096 => {
+            Ok(RejectCalls::Saying(text.to_owned()))
+        }
+        Err(_) => allowed("off, on, or a text of at most 4,096 characters"),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `state` | one session: both chains, the ratchet step, keys kept for late messages |
 //! | `session` | all sessions with one device: which of them decrypts, what is archived |
 //! | `stored` | a [`Session`] as bytes |
+//! | `name` | which message key a ciphertext was made with |
 //! | `group` | sender keys: one ratchet a device and group, its distribution, its messages |
 //!
 //! Identity keys are trusted as they come: whoever holds the store compares [`PreKeyMessage::identity`] and
@@ -15,6 +16,7 @@
 mod envelope;
 mod group;
 mod kdf;
+mod name;
 mod session;
 mod state;
 mod stored;
@@ -22,6 +24,7 @@ mod stored;
 use std::fmt;
 
 pub use group::{SenderKeys, is_sender_key_message};
+pub use name::KeyName;
 pub use session::Session;
 
 use super::{BadSignature, InvalidKey, KeyPair, PublicKey};

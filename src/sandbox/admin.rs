@@ -11,8 +11,8 @@ use tokio::{
 
 use super::{
     core::{
-        AppStateView, FaultView, GroupView, LogLine, MessageView, Namespace, NewsletterView, OperateError,
-        Operation, PhoneChange, PhoneView, ReceiptView, Sending, StatsView, World,
+        AppStateView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace, NewsletterView,
+        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StatsView, World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
@@ -25,6 +25,9 @@ use crate::{
 
 /// Long polls end here at the latest.
 const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// A companion answers a typed code within a second, or not at all.
+const CODE_WAIT: Duration = Duration::from_secs(10);
 
 /// Why an operation was refused, with the status the HTTP form gives it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -142,6 +145,42 @@ impl Admin {
             world.scan_qr(qr, Some(phone), now)?;
             Ok(())
         })
+    }
+
+    /// This phone types the code that a companion shows, and waits for what comes of it.
+    pub async fn type_code(&self, number: &str, code: &str) -> Reply<()> {
+        let mut changes = self.shared.watch();
+        let phone = self.shared.read(|world| world.phone(number))?;
+        let deadline = Instant::now() + CODE_WAIT;
+        // Baileys shows a code before it has told the server.
+        while !self.shared.read(|world| world.shows_code(phone)) {
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Err(OperateError::NoSocket.into());
+            }
+        }
+        let attempt = self.shared.input(|world, now| world.type_code(phone, code, now))?;
+        loop {
+            changes.mark_unchanged();
+            match self.shared.read(|world| world.code_outcome(phone, attempt)) {
+                Some(CodeOutcome::Linked) => return Ok(()),
+                Some(CodeOutcome::WrongCode) => {
+                    return Err(AdminError {
+                        status: 409,
+                        message: "the companion shows another code".into(),
+                    });
+                }
+                Some(CodeOutcome::Waiting) => {}
+                None => {
+                    return Err(AdminError {
+                        status: 409,
+                        message: "another code was typed meanwhile".into(),
+                    });
+                }
+            }
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Err(AdminError { status: 408, message: "the companion does not answer".into() });
+            }
+        }
     }
 
     /// This phone logs a companion out.
@@ -391,6 +430,15 @@ impl Admin {
             DeviceCommand::Refuse(time) => Operation::Refuse(time),
         };
         self.shared.input(|world, now| Ok(world.operate(world.companion(jid)?, &operation, now)?))
+    }
+
+    /// The phone loses its Signal session with a companion, as one that was restored from a backup does.
+    pub fn forget_session(&self, number: &str, jid: &str) -> Reply<()> {
+        self.shared.input(|world, _| {
+            let (phone, device) = (world.phone(number)?, world.companion(jid)?);
+            world.forget_session(phone, device);
+            Ok(())
+        })
     }
 
     /// Replaces the faults in force.

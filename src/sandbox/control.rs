@@ -55,6 +55,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones", get(phones).post(create_phone))
         .route("/admin/phones/{number}", get(phone))
         .route("/admin/phones/{number}/scan-qr", post(phone_scan))
+        .route("/admin/phones/{number}/link-code", post(link_code))
         .route("/admin/phones/{number}/unlink", post(unlink))
         .route("/admin/phones/{number}/send", post(send))
         .route("/admin/phones/{number}/messages", get(messages))
@@ -200,6 +201,10 @@ async fn create_phone(State(app): State<App>, body: Body) -> Reply<(StatusCode, 
         app.admin.play(&phone.number, devices)?;
     }
     Ok((StatusCode::CREATED, Json(json!({"number": phone.number, "lid": phone.lid, "name": phone.name}))))
+}
+
+async fn link_code(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    app.admin.type_code(&number, &body.required("code")?).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn unlink(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {

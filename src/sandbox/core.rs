@@ -15,6 +15,7 @@ mod groups;
 mod iq;
 mod journal;
 mod link;
+mod link_code;
 mod media;
 mod messages;
 mod newsletters;
@@ -27,6 +28,7 @@ mod played;
 mod privacy;
 mod queue;
 mod receipts;
+mod reuse;
 mod session;
 mod snapshot;
 #[cfg(test)]
@@ -47,6 +49,7 @@ pub(crate) use compose::Uploaded;
 pub use compose::{FileKind, Sending};
 pub(crate) use faults::Faults;
 pub use groups::{GroupView, ParticipantView};
+pub use link_code::CodeOutcome;
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
 pub use newsletters::{NewsletterView, PostView};
 pub(crate) use operate::{OperateError, Operation};
@@ -92,6 +95,8 @@ pub(crate) struct Settings {
 const LINGER: Duration = Duration::from_millis(200);
 /// Pause between pair-device-sign and the restart error: whatsapp-rust 0.7.0 reconnects twice at an immediate one.
 const RESTART_PAUSE: Duration = Duration::from_millis(700);
+/// How long a stanza stays behind that others are to overtake.
+const OVERTAKEN: Duration = Duration::from_millis(200);
 /// Most timers a world holds; each connection and each draining queue has a few.
 const MAX_TIMERS: usize = 100_000;
 
@@ -156,10 +161,14 @@ pub(crate) struct World {
     next_id: u64,
     journal: Journal,
     faults: Faults,
+    keys_used: reuse::KeysUsed,
     /// Where clients find the media server.
     media_host: String,
     /// The last permission to upload that each device was given, and until when.
     media_auths: BTreeMap<DeviceRef, (String, Millis)>,
+    /// What came of the last code typed on each phone.
+    code_outcomes: BTreeMap<AccountId, (u64, CodeOutcome)>,
+    next_attempt: u64,
 }
 
 impl World {
@@ -184,8 +193,11 @@ impl World {
             next_id: 77_000,
             journal: Journal::default(),
             faults: Faults::default(),
+            keys_used: reuse::KeysUsed::default(),
             media_host: String::new(),
             media_auths: BTreeMap::new(),
+            code_outcomes: BTreeMap::new(),
+            next_attempt: 1,
         }
     }
 
@@ -311,9 +323,21 @@ impl World {
             _ => None,
         });
         let delay = device.and_then(|device| self.fault(faults::Kind::Delay, device));
+        let overtaken = device.filter(|_| may_be_overtaken(&node));
+        let overtaken = overtaken.and_then(|device| self.fault(faults::Kind::Reorder, device));
+        let clock = device.and_then(|device| self.fault(faults::Kind::Clock, device));
+        let node = match clock {
+            Some(seconds) => misdated(node, seconds.cast_signed()),
+            None => node,
+        };
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.closing {
             return;
+        }
+        if overtaken.is_some() {
+            // What follows does not wait for it.
+            let due = now.max(conn.delayed_until) + OVERTAKEN;
+            return self.at(due, Timer::Emit(id, node));
         }
         let due = delay.map_or(now, |ms| now + Duration::from_millis(ms)).max(conn.delayed_until);
         if due > now {
@@ -399,5 +423,19 @@ impl World {
             return who.parse::<Jid>().ok().and_then(|jid| self.resolve(&jid));
         }
         self.by_pn.get(who).map(|account| DeviceRef { account: *account, device: 0 })
+    }
+}
+
+/// What a server may hand over in another order: each stands for itself. Answers to queries and words about the stream do
+/// not.
+fn may_be_overtaken(node: &Node) -> bool {
+    matches!(node.tag.as_ref(), "message" | "receipt" | "notification" | "ack")
+}
+
+/// The same stanza as a server with another clock dates it.
+fn misdated(node: Node, seconds: i64) -> Node {
+    match node.number::<u64>("t") {
+        Some(t) => node.attr("t", t.saturating_add_signed(seconds)),
+        None => node,
     }
 }

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::{
     admin::{AdminError, DeviceCommand},
     core::{
-        AppStateView, ConnId, Effect, GroupView, LogLine, MessageView, Namespace, NewsletterView, Operation,
-        PhoneChange, PhoneView, ReceiptView, Sending, Settings, StatsView, World,
+        AppStateView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView, Namespace,
+        NewsletterView, Operation, PhoneChange, PhoneView, ReceiptView, Sending, Settings, StatsView, World,
     },
 };
 use crate::{
@@ -158,6 +158,23 @@ impl Lab {
         let phone = self.world.phone(number)?;
         self.world.scan_qr(qr, Some(phone), now)?;
         Ok(())
+    }
+
+    /// This phone types a code that a companion shows; names the attempt.
+    pub fn type_code(&mut self, number: &str, code: &str, now: Millis) -> Reply<u64> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.type_code(phone, code, now)?)
+    }
+
+    /// What came of the last code typed on this phone.
+    pub fn code_outcome(&self, number: &str, attempt: u64) -> Reply<Option<CodeOutcome>> {
+        Ok(self.world.code_outcome(self.world.phone(number)?, attempt))
+    }
+
+    /// The server calls the code that is on show for this phone worthless.
+    pub fn refresh_code(&mut self, number: &str, by_hand: bool, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.refresh_code(phone, by_hand, now)?)
     }
 
     /// This phone logs a companion out.

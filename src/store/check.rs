@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use super::{Error, folder, migrate};
+use super::{Error, Key, folder, key, migrate};
 
 /// Findings of [`super::Store::check`]; each line of the doctor is one of these.
 #[derive(Clone, Debug)]
@@ -33,13 +33,13 @@ impl Check {
     }
 }
 
-pub(super) fn check(folder: &Path) -> Check {
+pub(super) fn check(folder: &Path, key: Option<&Key>) -> Check {
     let path = folder::database(folder);
     let exists = path.exists();
     let folder_mode = folder::mode(folder);
     // Opening the lock file would make one: a folder without one has no instance.
     let in_use = folder.join(folder::LOCK).exists() && matches!(folder::lock(folder), Ok(None));
-    let (schema, integrity) = if exists { inspect(&path) } else { (Ok(0), Ok(())) };
+    let (schema, integrity) = if exists { inspect(&path, key) } else { (Ok(0), Ok(())) };
     Check {
         private: folder_mode.is_none_or(|mode| mode & 0o077 == 0),
         folder_mode,
@@ -51,15 +51,20 @@ pub(super) fn check(folder: &Path) -> Check {
     }
 }
 
-fn inspect(path: &Path) -> (Result<usize, Error>, Result<(), Error>) {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    match Connection::open_with_flags(path, flags) {
+fn inspect(path: &Path, key: Option<&Key>) -> (Result<usize, Error>, Result<(), Error>) {
+    let opened = folder::reading(path).and_then(|conn| {
+        key::unlock(&conn, key)?;
+        key::proven(&conn, path, key)?;
+        Ok(conn)
+    });
+    match opened {
         Ok(conn) => (migrate::version(&conn), integrity(&conn)),
-        Err(error) => (Err(Error::from(error)), Ok(())),
+        Err(error @ Error::Damaged(_)) => (Err(error.clone()), Err(error)),
+        Err(error) => (Err(error), Ok(())),
     }
 }
 
-fn integrity(conn: &Connection) -> Result<(), Error> {
+pub(super) fn integrity(conn: &Connection) -> Result<(), Error> {
     let first: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if first == "ok" { Ok(()) } else { Err(Error::Damaged(first)) }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Error, migrate};
+use super::{Error, Key, key, migrate};
 
 pub(super) const DATABASE: &str = "instance.db";
 pub(super) const LOCK: &str = "instance.lock";
@@ -78,7 +78,11 @@ pub(super) fn lock(folder: &Path) -> Result<Option<File>, Error> {
 }
 
 /// The writing and the reading connection. With `alone` (the lock is held) the database is made and migrated.
-pub(super) fn connect(folder: &Path, alone: bool) -> Result<(Connection, Connection), Error> {
+pub(super) fn connect(
+    folder: &Path,
+    alone: bool,
+    key: Option<&Key>,
+) -> Result<(Connection, Connection), Error> {
     let path = database(folder);
     if alone && !path.exists() {
         // SQLite gives its other files the mode of this one. Never opened this way later: closing the file would
@@ -87,24 +91,42 @@ pub(super) fn connect(folder: &Path, alone: bool) -> Result<(Connection, Connect
             .open(&path)
             .map_err(|e| failed(&path, &e))?;
     }
-    let mut writer = Connection::open_with_flags(
-        &path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let mut writer = writing(&path)?;
+    key::unlock(&writer, key)?;
+    key::proven(&writer, &path, key)?;
     prepare(&writer)?;
     if alone {
         migrate::to_newest(&mut writer)?;
     } else {
         migrate::same(&writer)?;
     }
-    let reader = Connection::open_with_flags(
-        &path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    reader.busy_timeout(BUSY)?;
+    if alone {
+        // Another process may have died between writing a commit and syncing it: SQLite finds that commit whole and shows
+        // it, though a power cut could still take it. Nobody is to hear of it before it is durable: a checkpoint begins
+        // with a sync of the log.
+        writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    }
+    let reader = reading(&path)?;
+    key::unlock(&reader, key)?;
     reader.set_prepared_statement_cache_capacity(STATEMENTS);
     reader.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -256;")?;
     Ok((writer, reader))
+}
+
+/// An open database that nothing has been read of yet.
+pub(super) fn writing(path: &Path) -> Result<Connection, Error> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+/// The same, to look only.
+pub(super) fn reading(path: &Path) -> Result<Connection, Error> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY)?;
+    Ok(conn)
 }
 
 pub(super) fn connect_memory() -> Result<Connection, Error> {

@@ -138,6 +138,11 @@ impl fmt::Debug for Configured {
     }
 }
 
+/// A caller's name in the audit, by the id of its token.
+pub fn actor(token: i64) -> String {
+    if token == Configured::ID { "configuration".into() } else { format!("token {token}") }
+}
+
 /// Who calls, as known from a good token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {

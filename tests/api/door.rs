@@ -6,16 +6,27 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
+    time::Instant,
 };
-use wazap::api::serve;
+use wazap::api::{CONNECTIONS, serve};
 
 use crate::harness::Story;
 
 async fn open(story: &Story) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let served = serve(listener, story.router.clone(), story.stop.clone(), Duration::from_secs(5));
+    let served =
+        serve(listener, story.router.clone(), CONNECTIONS, story.stop.clone(), Duration::from_secs(5));
     (address, tokio::spawn(served))
+}
+
+/// The same with room for so few.
+async fn open_for(story: &Story, connections: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (router, stop) = (story.router.clone(), story.stop.clone());
+    tokio::spawn(serve(listener, router, connections, stop, Duration::from_secs(5)));
+    address
 }
 
 async fn say(address: SocketAddr, text: &[u8]) -> TcpStream {
@@ -101,4 +112,91 @@ async fn a_stop_ends_streams_and_idle_connections_in_order() {
     assert!(rest(idle).await.ends_with('}'), "the idle connection was answered and closed");
     served.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_address_beyond_the_bound_is_refused_and_one_within_it_is_not() {
+    let story = Story::new();
+    let (address, _served) = open(&story).await;
+    for (length, expected) in [(16_000, "HTTP/1.1 200"), (17_000, "HTTP/1.1 400"), (100_000, "HTTP/1.1 4")] {
+        let head = format!("GET /health?x={} HTTP/1.1\r\nhost: x\r\n\r\n", "y".repeat(length));
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let _ = socket.write_all(head.as_bytes()).await;
+        let mut answer = vec![0; expected.len()];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8(answer).unwrap(), expected, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_when_all_places_are_taken_waits_for_one() {
+    let story = Story::new();
+    let address = open_for(&story, 2).await;
+    let mut first = say(address, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let _second = say(address, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut begin = [0; 15];
+    first.read_exact(&mut begin).await.unwrap();
+    let mut third = say(address, STATUS).await;
+    let early = tokio::time::timeout(Duration::from_millis(100), third.read_exact(&mut begin)).await;
+    assert!(early.is_err(), "two are served, the third waits");
+    drop(first);
+    assert!(rest(third).await.starts_with("HTTP/1.1 200 OK"));
+}
+
+// The clock of these is fake: whatever waits for nothing but time is at its end at once.
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_byte_by_byte_is_not_waited_for() {
+    let story = Story::new();
+    let address = open_for(&story, 1).await;
+    let began = Instant::now();
+    let slow = say(address, b"GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ").await;
+    let answer = rest(slow).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!((29..=60).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    // Nor one that says nothing at all, and its place is free again.
+    assert_eq!(rest(TcpStream::connect(address).await.unwrap()).await, "");
+    assert!(rest(say(address, STATUS).await).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let story = Story::new();
+    let address = open_for(&story, 1).await;
+    let head =
+        b"POST /send-message HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk_story\r\nconnection: close\r\n\
+        content-length: 1000\r\n\r\n{\"to\":";
+    let answer = rest(say(address, head).await).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("did not arrive in time"), "{answer}");
+    assert!(rest(say(address, STATUS).await).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_and_again_and_does_not_read_loses_his_place() {
+    let story = Story::new();
+    let address = open_for(&story, 1).await;
+    let mut deaf = TcpStream::connect(address).await.unwrap();
+    let many = b"GET /page.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    // Until neither end takes any more.
+    while tokio::time::timeout(Duration::from_secs(5), deaf.write_all(&many)).await.is_ok_and(|w| w.is_ok()) {
+    }
+    let began = Instant::now();
+    assert!(
+        rest(say(address, STATUS).await).await.starts_with("HTTP/1.1 200"),
+        "its place is somebody else's"
+    );
+    assert!(began.elapsed() <= Duration::from_secs(60), "{:?}", began.elapsed());
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn requests_sent_in_one_go_are_answered_in_their_order() {
+    let story = Story::new();
+    let (address, _served) = open(&story).await;
+    let line = |path: &str, close: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n{close}\r\n");
+    let all = [line("/health", ""), line("/status", ""), line("/nowhere", "connection: close\r\n")].concat();
+    let answers = rest(say(address, all.as_bytes()).await).await;
+    let statuses: Vec<&str> =
+        answers.lines().filter_map(|line| line.split_once("HTTP/1.1 ").map(|(_, rest)| &rest[..3])).collect();
+    assert_eq!(statuses, ["200", "401", "404"], "{answers}");
 }

@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
     account::{
-        self, Ask, AskError, Batched, Evidence, GroupAnswer, Link, Qr, Question, SendBatch, SendError,
-        SendMessage, Sent, StateChange, Status, Told,
+        self, Ask, AskError, Batched, CodeState, Evidence, GroupAnswer, Link, Qr, Question, SendBatch,
+        SendError, SendMessage, Sent, StateChange, Status, Told,
     },
     api::{Instance, Parts, Peer, router},
     clock::Millis,
     daemon::{
-        Shown,
+        CodeRefused, Shown,
         media::{FileError, Scratch, SendMedia, Stored},
     },
     store::{
@@ -67,6 +67,7 @@ pub(crate) struct Asked {
     pub(crate) files: Vec<SendMedia>,
     pub(crate) checked: Vec<String>,
     pub(crate) connects: usize,
+    pub(crate) numbers: Vec<String>,
     pub(crate) logouts: Vec<bool>,
 }
 
@@ -86,6 +87,14 @@ impl Instance for Scripted {
                 (link.status, link.reason) = (Status::Pending, None);
             }
         });
+    }
+
+    async fn pair_by_code(&self, number: String) -> Result<Option<String>, CodeRefused> {
+        self.asked(|asked| asked.numbers.push(number));
+        match self.0.link.borrow().code.clone() {
+            CodeState::Refused(code) => Err(CodeRefused { code }),
+            code => Ok(code.text().map(str::to_owned)),
+        }
     }
 
     async fn disconnect(&self, logout: bool) {
@@ -173,6 +182,10 @@ impl Scripted {
         self.0.link.send_modify(|link| (link.status, link.qr) = (Status::QrReady, Some(qr)));
     }
 
+    pub(crate) fn link_code(&self, code: CodeState) {
+        self.0.link.send_modify(|link| link.code = code);
+    }
+
     pub(crate) fn shows_of_itself(&self, evidence: Option<Evidence>) {
         *self.0.evidence.lock().unwrap() = evidence;
     }
@@ -214,6 +227,7 @@ impl Story {
             name: Some("Meu WhatsApp".into()),
             platform: Some("android".into()),
             qr: None,
+            code: CodeState::None,
         };
         let instance = Scripted(Arc::new(Script {
             link: watch::Sender::new(link),

@@ -1,13 +1,15 @@
 //! State, pairing codes, connect and disconnect.
 
+use std::time::Duration;
+
 use axum::{body::Body, http::Request};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use wazap::account::Status;
+use wazap::account::{CodeState, Status};
 
-use crate::harness::{Story, error};
+use crate::harness::{START, Story, error};
 
 #[tokio::test]
 async fn status_has_exactly_five_members_in_every_state() {
@@ -90,10 +92,6 @@ async fn connect_is_fine_in_every_state_and_with_or_without_a_body() {
     story.instance.becomes(Status::Disconnected, Some("requested"));
     assert_eq!(story.call("POST", "/connect", "").await.json()["status"], "pending");
     assert_eq!(story.instance.asked(|asked| asked.connects), 4);
-    // Linking by number is not there yet, and says so instead of showing a code.
-    let answer = story.call("POST", "/connect", r#"{"phone":"5511999999999"}"#).await;
-    assert_eq!(answer.error(), error(422, "VALIDATION_ERROR"));
-    assert!(answer.details()["phone"].is_array());
     assert_eq!(story.call("POST", "/connect", "[]").await.error(), error(400, "INVALID_REQUEST"));
 }
 
@@ -142,4 +140,34 @@ async fn the_stream_tells_the_state_now_and_each_change() {
     assert_eq!((&replaced["status"], &replaced["reason"]), (&json!("disconnected"), &json!("replaced")));
     story.stop.cancel();
     assert_eq!(next().await, None);
+}
+
+#[tokio::test]
+async fn connect_with_a_number_answers_with_the_code_to_type() {
+    let story = Story::new();
+    story.instance.shows("2@abc");
+    let expires_at = START + Duration::from_secs(180);
+    story.instance.link_code(CodeState::Shown { text: "ABCD-EFGH".into(), expires_at });
+    for phone in ["5511999999999", "+55 (11) 99999-9999"] {
+        let answer = story.call("POST", "/connect", &json!({ "phone": phone }).to_string()).await;
+        let expected = json!({ "success": true, "message": "Connection started", "status": "qr_ready",
+            "pairing_code": "ABCD-EFGH" });
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));
+    }
+    assert_eq!(story.instance.asked(|asked| asked.numbers.clone()), ["5511999999999"; 2]);
+    assert_eq!(story.get("/qr").await.json()["pairing_code"], "ABCD-EFGH");
+    // Nothing to type yet, or nothing to link: the answer has no code.
+    story.instance.link_code(CodeState::Asked);
+    let answer = story.call("POST", "/connect", r#"{"phone":"5511999999999"}"#).await.json();
+    assert_eq!(answer.get("pairing_code"), None);
+    assert_eq!(story.get("/qr").await.json().get("pairing_code"), None);
+    story.instance.link_code(CodeState::Refused(429));
+    let answer = story.call("POST", "/connect", r#"{"phone":"5511999999999"}"#).await;
+    assert_eq!(answer.error(), error(422, "PAIRING_CODE_REFUSED"));
+    assert_eq!(answer.details(), json!({ "whatsapp_code": 429 }));
+    for wrong in [json!("55119"), json!("1203630@g.us"), json!("123456789012345@lid"), json!(true)] {
+        let answer = story.call("POST", "/connect", &json!({ "phone": wrong }).to_string()).await;
+        assert_eq!(answer.error(), error(422, "VALIDATION_ERROR"), "{wrong}");
+        assert!(answer.details()["phone"].is_array());
+    }
 }

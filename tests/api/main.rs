@@ -20,6 +20,7 @@ mod newsletters;
 mod numbers;
 mod routing;
 mod schedule;
+mod scopes;
 mod sending;
 mod statuses;
 mod webhooks;

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on ends here; helpers are the story's own"
 )]
 
+mod keys;
 mod program;
 mod running;
 mod sandboxed;

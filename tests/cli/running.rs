@@ -148,3 +148,33 @@ fn the_doctor_notices_a_folder_that_others_may_read() {
         doctor(folder.path()).contains("FAIL  permissions: the folder has mode 0755; run chmod 700 ./data")
     );
 }
+
+#[test]
+fn an_address_that_others_reach_needs_a_token_that_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = ["run", "--listen", "0.0.0.0:0", "--server", NOWHERE, "--log", "error"];
+    // The first start makes one.
+    let running = Running::start(folder.path(), &open);
+    running.line_after("token ");
+    running.line_after("listening on ");
+    drop(running);
+    assert_eq!(call(folder.path(), &["token", "revoke", "1"]).code, Some(0));
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let refused =
+            call(folder.path(), &["run", "--listen", address, "--server", NOWHERE, "--log", "error"]);
+        let line = refused.complaint(2);
+        assert!(
+            line.starts_with(&format!("listen: {address} can be reached from outside, and no token is good")),
+            "{line}"
+        );
+        assert!(line.contains("wazap token create") && line.contains("--token"), "{line}");
+    }
+    // On loopback, and with a token brought along, it starts.
+    drop(run(folder.path(), &[]).line_after("listening on "));
+    let brought =
+        Running::start(folder.path(), &[&open[..], &["--token", "sk_brought_by_the_operator"]].concat());
+    brought.line_after("listening on ");
+    drop(brought);
+    assert_eq!(call(folder.path(), &["token", "create"]).code, Some(0));
+    Running::start(folder.path(), &open).line_after("listening on ");
+}

@@ -53,3 +53,25 @@ fn a_folder_that_cannot_be_used_is_exit_code_3() {
     let outcome = call(folder.path(), &["token", "list", "--data", "file"]);
     assert!(outcome.complaint(3).starts_with("the data folder cannot be used: file"));
 }
+
+#[test]
+fn the_audit_says_who_did_what_oldest_first() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(call(folder.path(), &["token", "create", "--scope", "read"]).code, Some(0));
+    assert_eq!(call(folder.path(), &["token", "create"]).code, Some(0));
+    assert_eq!(call(folder.path(), &["token", "revoke", "1"]).code, Some(0));
+    let audit = call(folder.path(), &["audit"]);
+    let rows: Vec<Vec<&str>> = audit.out.lines().map(|line| line.split('\t').collect()).collect();
+    assert!(rows[0][0].ends_with('Z'), "{rows:?}");
+    let said: Vec<_> = rows.iter().map(|row| (row[1], row[2], row[3])).collect();
+    assert_eq!(
+        said,
+        [
+            ("command line", "token.create", "token 1 for read"),
+            ("command line", "token.create", "token 2 for send,read,manage"),
+            ("command line", "token.revoke", "token 1"),
+        ]
+    );
+    assert_eq!(call(folder.path(), &["audit", "--last", "1"]).out.lines().count(), 1);
+    call(folder.path(), &["audit", "--last", "0"]).complaint(2);
+}

@@ -88,6 +88,8 @@ pub struct Pair {
     pub deaf: bool,
     /// No connection can be made.
     pub unreachable: bool,
+    /// By how many milliseconds the instance's clock is ahead of the server's.
+    pub ahead: i64,
     /// Asked of each stanza on its way in: how often it is to arrive.
     pub copies: fn(&Node) -> usize,
     pub mishap: Option<Mishap>,
@@ -108,29 +110,49 @@ pub struct Pair {
     next_ticket: Ticket,
     answers: BTreeMap<Ticket, Answer>,
     settled: BTreeMap<Ticket, Result<(), u16>>,
+    /// By the true time: a sleep that has begun does not care for what happens to the clock.
     deadline: Option<Millis>,
+    /// The server neither reads nor writes until then.
+    frozen: Option<Millis>,
+    held: Vec<Held>,
+}
+
+/// What waits on a connection that is frozen.
+enum Held {
+    In(Node),
+    Out(Out),
 }
 
 impl Pair {
     /// A server with three phones, and an instance that has never been started.
     pub fn new(seed: u64) -> Self {
+        Self::with(seed, |_| ())
+    }
+
+    /// The same, with settings of the story's own.
+    pub fn with(seed: u64, set: impl FnOnce(&mut Settings)) -> Self {
         let mut lab = Lab::new(seed, CHATSTATE_TTL);
         for (number, name) in [(OWN, "Own"), (ALICE, "Alice"), (ECHO, "Echo")] {
             lab.create_phone(number, name, START).unwrap();
         }
-        let settings = Settings {
+        let mut settings = Settings {
             instance: Uuid::from_u128(7),
             device_name: "story".into(),
             wa_version: (2, 3000, 1_000_000_000),
             available: false,
             server_root: [7; 32],
             public_url: "http://127.0.0.1:3000".into(),
+            pair_phone: None,
         };
+        set(&mut settings);
         let mut pair = Self {
             now: START,
             lab,
             deaf: false,
             unreachable: false,
+            ahead: 0,
+            frozen: None,
+            held: Vec::new(),
             copies: |_| 1,
             mishap: None,
             mishaps: 0,
@@ -183,6 +205,11 @@ impl Pair {
     /// Puts an input in front of the account, to share a turn with whatever else waits.
     pub fn input(&mut self, input: Input) {
         self.inbox.push_back(input);
+    }
+
+    /// The number of the connection, as the server counts.
+    pub fn connection(&self) -> Option<u64> {
+        self.connection
     }
 
     /// Asks for something; the answer may come later.
@@ -344,12 +371,15 @@ impl Pair {
         let end = self.now + time;
         self.drive();
         for _ in 0..PATIENCE {
-            let due = [self.deadline, self.lab.deadline()].into_iter().flatten().min();
+            let due = [self.deadline, self.lab.deadline(), self.frozen].into_iter().flatten().min();
             let Some(due) = due.filter(|due| *due <= end) else {
                 self.now = end;
                 return;
             };
             self.now = self.now.max(due);
+            if self.frozen.is_some_and(|at| at <= self.now) {
+                self.thaw();
+            }
             if self.lab.deadline().is_some_and(|at| at <= self.now) {
                 self.lab.tick(self.now);
             }
@@ -381,6 +411,27 @@ impl Pair {
         self.start();
     }
 
+    /// The instance's clock.
+    fn shown(&self) -> Millis {
+        Millis(self.now.0.saturating_add_signed(self.ahead))
+    }
+
+    /// When a time of the instance's clock will be.
+    fn truly(&self, at: Option<Millis>) -> Option<Millis> {
+        at.map(|at| Millis(at.0.saturating_add_signed(-self.ahead)))
+    }
+
+    fn thaw(&mut self) {
+        self.frozen = None;
+        for held in std::mem::take(&mut self.held) {
+            match (held, self.connection) {
+                (Held::In(node), Some(connection)) => self.lab.node(connection, node, self.now),
+                (Held::Out(out), Some(connection)) => self.served(connection, out),
+                (_, None) => {}
+            }
+        }
+    }
+
     fn start(&mut self) {
         self.rebuild(None);
         self.inbox.push_back(Input::Started);
@@ -388,7 +439,7 @@ impl Pair {
 
     /// Memory from the database; `shown`: after a turn that failed.
     fn rebuild(&mut self, shown: Option<Link>) {
-        let (core, settings, now) = (self.core.clone(), self.settings.clone(), self.now);
+        let (core, settings, now) = (self.core.clone(), self.settings.clone(), self.shown());
         let rebuilt = self.store.write(move |tx: &mut Tx<'_>| {
             let mut core = core.lock().unwrap();
             let Core { account: slot, rng } = &mut *core;
@@ -403,7 +454,7 @@ impl Pair {
             Ok::<_, account::Error>((effects, deadline))
         });
         let (effects, deadline) = self.runtime.block_on(rebuilt).unwrap();
-        self.deadline = deadline;
+        self.deadline = self.truly(deadline);
         self.act(effects);
     }
 
@@ -412,7 +463,7 @@ impl Pair {
         if mishap == Some(Mishap::KilledBefore) {
             return self.kill();
         }
-        let (core, now, fails) = (self.core.clone(), self.now, mishap == Some(Mishap::StoreFails));
+        let (core, now, fails) = (self.core.clone(), self.shown(), mishap == Some(Mishap::StoreFails));
         let decided = self.store.write(move |tx: &mut Tx<'_>| {
             let mut core = core.lock().unwrap();
             let Core { account: slot, rng } = &mut *core;
@@ -432,7 +483,7 @@ impl Pair {
         });
         match self.runtime.block_on(decided) {
             Ok((mut effects, deadline)) => {
-                self.deadline = deadline;
+                self.deadline = self.truly(deadline);
                 if let Some(Mishap::KilledAfter(done)) = mishap {
                     effects.truncate(done);
                     self.act(effects);
@@ -470,7 +521,11 @@ impl Pair {
                     let node = codec::decode(&bytes).expect("what we write can be read");
                     self.written.push(node.clone());
                     if let (Some(connection), false) = (self.connection, self.deaf) {
-                        self.lab.node(connection, node, self.now);
+                        if self.frozen.is_some() {
+                            self.held.push(Held::In(node));
+                        } else {
+                            self.lab.node(connection, node, self.now);
+                        }
                     }
                 }
                 Effect::Answer(ticket, answer) => {
@@ -493,6 +548,7 @@ impl Pair {
         if self.unreachable {
             return self.inbox.push_back(Input::Closed(CloseCause::Unreachable));
         }
+        (self.frozen, self.held) = (None, Vec::new());
         self.connection = Some(self.lab.opened(dial.noise.public, &dial.payload, self.now));
         self.inbox.push_back(Input::Opened);
     }
@@ -500,6 +556,11 @@ impl Pair {
     fn served(&mut self, connection: u64, out: Out) {
         let present = self.connection == Some(connection);
         match out {
+            Out::Freeze(time) if present => self.frozen = Some(self.now + time),
+            // A cut goes through everything.
+            out @ (Out::Node(_) | Out::Close) if present && self.frozen.is_some() => {
+                self.held.push(Held::Out(out));
+            }
             Out::Node(node) if present && !self.deaf => {
                 // Through the codec, as on the wire.
                 let node = codec::decode(&codec::encode(&node).unwrap()).unwrap();

@@ -4,10 +4,11 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs::{File, OpenOptions},
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -47,6 +48,8 @@ pub struct Setup {
     root_key: String,
     platform: String,
     log: PathBuf,
+    /// Variables of its environment, beside those of this process.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 impl Setup {
@@ -59,7 +62,13 @@ impl Setup {
             root_key: hex::encode(sandbox.root_key()),
             platform: platform.to_owned(),
             log: folder.join("instance.log"),
+            environment: Vec::new(),
         }
+    }
+
+    /// What its processes said on standard error.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 }
 
@@ -98,6 +107,7 @@ impl Instance {
             .arg(&setup.server_ca)
             .args(["--platform-url", &setup.platform, "--token", TOKEN, "--rate-limit", "off"])
             .args(["--log", "info"])
+            .envs(setup.environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -145,6 +155,25 @@ impl Instance {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         self.child.wait().unwrap();
+    }
+
+    /// SIGTERM: it ends by itself, or, if it does not within ten seconds, by force. `false`: by force.
+    pub async fn terminate(&mut self) -> bool {
+        let asked = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while asked.as_ref().is_ok_and(ExitStatus::success) && Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return true;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.kill();
+        false
+    }
+
+    /// Whether it has ended without being asked.
+    pub fn ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
     /// Waits until the status is the one wanted.

@@ -11,7 +11,7 @@ use crate::{
     },
     clock::Millis,
     stanza::{
-        GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, joined, read_groups, read_invite,
+        GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, Place, joined, read_groups, read_invite,
         read_join_requests, read_results,
     },
     store::{

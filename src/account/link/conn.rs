@@ -12,6 +12,7 @@ use crate::{
         SendMessage, Ticket,
         app_state::{Syncing, Upload},
         ask::Asked,
+        code::Linking,
         send::PendingResend,
     },
     clock::Millis,
@@ -26,6 +27,10 @@ pub(super) const OPENING: Duration = Duration::from_secs(40);
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 /// A sent message must be acknowledged within this time, or the way out is broken.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(20);
+/// A ping must be answered within this time, whatever else comes (WhatsApp Web's figure).
+pub(super) const PING_WAIT: Duration = Duration::from_secs(20);
+/// Stanzas were promised, and for this long not one has come, though they were asked for all the while.
+pub(super) const DRAIN_STALLED: Duration = Duration::from_secs(30);
 /// An answer to a query that has not come by now does not come (Baileys gives up at 60 s).
 pub(super) const QUERY_WAIT: Duration = Duration::from_secs(60);
 /// With nothing new for this long the next batch is asked for again …
@@ -89,6 +94,10 @@ pub(in crate::account) enum Query {
     /// A patch of ours.
     AppStateUpload(Box<Upload>),
     Logout,
+    /// What is the code on show to be called?
+    LinkHello,
+    /// A code was typed.
+    LinkFinish,
 }
 
 /// What belongs to one connection and ends with it.
@@ -99,12 +108,17 @@ pub(in crate::account) struct Conn {
     /// First write since something was last received.
     pub(super) first_out: Option<Millis>,
     pub(super) next_ping: Millis,
+    /// The oldest ping that was not answered.
+    pub(super) pinged: Option<Millis>,
     pub(super) prefix: String,
     pub(super) next_id: u32,
     pub(in crate::account) queries: HashMap<String, (Query, Millis)>,
     // Pairing.
     pub(in crate::account) refs: VecDeque<String>,
     pub(in crate::account) rotate_at: Option<Millis>,
+    /// The server has said that it waits for a phone.
+    pub(in crate::account) greeted: bool,
+    pub(in crate::account) linking: Linking,
     // The offline queue.
     pub(in crate::account) promised: u32,
     pub(in crate::account) drained: u32,
@@ -165,11 +179,14 @@ impl Conn {
             last_in: now,
             first_out: None,
             next_ping: now + OPENING,
+            pinged: None,
             prefix: format!("{}.{}", rng.random::<u16>(), rng.random::<u16>()),
             next_id: 0,
             queries: HashMap::new(),
             refs: VecDeque::new(),
             rotate_at: None,
+            greeted: false,
+            linking: Linking::default(),
             promised: 0,
             drained: 0,
             asked: 0,
@@ -210,6 +227,11 @@ impl Conn {
         self.last_drained = now;
     }
 
+    /// What the server promised does not come.
+    pub(super) fn stalled(&self, now: Millis) -> bool {
+        self.drained < self.promised && now.since(self.last_drained) >= DRAIN_STALLED
+    }
+
     /// A fresh query id, in the shape that WhatsApp Web uses, with what its answer is for.
     pub(in crate::account) fn query(&mut self, query: Query, now: Millis) -> String {
         self.next_id += 1;
@@ -245,8 +267,14 @@ impl Conn {
         if let Some(rotate) = self.rotate_at {
             at = at.min(rotate);
         }
+        if let (Phase::Pairing, Some(offer)) = (self.phase, &self.linking.offer) {
+            at = at.min(offer.expires_at);
+        }
         if let Some(first) = self.first_out {
             at = at.min(first + SILENCE);
+        }
+        if let Some(pinged) = self.pinged {
+            at = at.min(pinged + PING_WAIT);
         }
         if let Some((_, sent)) = self.in_flight.front() {
             at = at.min(*sent + ACK_WAIT);

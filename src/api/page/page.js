@@ -25,6 +25,11 @@ const STATES = {
   disconnected: { badge: "disconnected", title: "Disconnected", text: "The instance does not try to connect." },
 };
 
+const REFUSED = {
+  400: "WhatsApp does not know this number. Check it, or scan the QR code.",
+  429: "Too many codes were asked for. Scan the QR code, or try again later.",
+};
+
 let token = null;
 let running = null;
 
@@ -45,6 +50,14 @@ function show(link) {
   $("steps").hidden = !scan;
   $("rotation").hidden = !scan;
   $("rotation").textContent = "The code changes every 20 seconds by itself; this page follows.";
+
+  const code = scan ? link.pairing_code : null;
+  $("by-code").hidden = !scan;
+  $("pairing-code").hidden = !code;
+  $("pairing-code").textContent = code || "";
+  if (code) $("code-hint").textContent = "On the phone: Linked devices, Link a device, Link with phone number instead. Type this code there.";
+  else if (link.pairing_code_refused) $("code-hint").textContent = REFUSED[link.pairing_code_refused] || "WhatsApp refused to link by code. Scan the QR code.";
+  else $("code-hint").textContent = "";
 
   const linked = Boolean(link.phone) && (link.status === "connected" || link.status === "offline");
   $("facts").hidden = !linked;
@@ -151,6 +164,24 @@ $("connect").addEventListener("click", async () => {
   } catch (error) {
     $("view-error").textContent = error.message;
     $("connect").disabled = false;
+  }
+});
+
+$("code-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  $("code-button").disabled = true;
+  $("view-error").textContent = "";
+  try {
+    const response = await fetch("/connect", {
+      method: "POST",
+      headers: { Authorization: "Bearer " + token, "Content-Type": "application/json" },
+      body: JSON.stringify({ phone: $("number").value }),
+    });
+    if (!response.ok) throw new Error(await refusal(response));
+  } catch (error) {
+    $("view-error").textContent = error.message;
+  } finally {
+    $("code-button").disabled = false;
   }
 });
 

@@ -47,6 +47,8 @@ struct State {
     signing: PublicKey,
     /// Only of our own key.
     private: Option<PrivateKey>,
+    /// The earliest message that could ever be read with it: what is older was not read before.
+    first: u32,
     /// Ascending by index.
     skipped: VecDeque<(u32, Seed)>,
 }
@@ -66,6 +68,11 @@ pub fn is_sender_key_message(bytes: &[u8]) -> bool {
     SenderKeyMessage::parse(bytes).is_ok()
 }
 
+/// Id and place in the chain of the key that a `skmsg` was made with.
+pub(super) fn place(bytes: &[u8]) -> Result<(u32, u32), SignalError> {
+    SenderKeyMessage::parse(bytes).map(|message| (message.id, message.iteration))
+}
+
 impl SenderKeys {
     /// A key of our own, for a group that has none yet, or whose key somebody has who should not read any more.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
@@ -79,6 +86,7 @@ impl SenderKeys {
             chain: ChainKey { index: 0, key },
             signing: signing.public,
             private: Some(signing.private),
+            first: 0,
             skipped: VecDeque::new(),
         };
         Self { states: VecDeque::from([state]) }
@@ -102,7 +110,7 @@ impl SenderKeys {
     }
 
     /// Takes in another device's distribution. A key that is known stays as it is: what was distributed again may be
-    /// ahead of messages that are still under way.
+    /// ahead of messages that are still under way. One that begins earlier, overtaken on its way, opens those before.
     pub fn process(&mut self, distribution: &[u8]) -> Result<(), SignalError> {
         let message = proto::SenderKeyDistributionMessage::decode(without_version(distribution)?)
             .map_err(|_| SignalError::Malformed)?;
@@ -111,15 +119,17 @@ impl SenderKeys {
         let key = Zeroizing::new(message.chain_key.ok_or(SignalError::Malformed)?);
         let key = key.as_slice().try_into().map(Zeroizing::new).map_err(|_| SignalError::InvalidKey)?;
         let signing = PublicKey::from_slice(&message.signing_key.ok_or(SignalError::Malformed)?)?;
-        if self.states.iter().any(|state| state.id == id && state.signing == signing) {
-            return Ok(());
+        let chain = ChainKey { index, key };
+        if let Some(known) = self.states.iter_mut().find(|state| state.id == id && state.signing == signing) {
+            return known.learn_earlier(chain);
         }
         self.states.retain(|state| state.id != id);
         self.states.push_front(State {
             id,
-            chain: ChainKey { index, key },
+            chain,
             signing,
             private: None,
+            first: index,
             skipped: VecDeque::new(),
         });
         self.states.truncate(MAX_STATES);
@@ -169,7 +179,27 @@ impl SenderKeys {
 }
 
 impl State {
+    /// Keeps the keys from an earlier beginning of the chain up to the one that is known.
+    fn learn_earlier(&mut self, mut chain: ChainKey) -> Result<(), SignalError> {
+        let Some(missing) = self.first.checked_sub(chain.index) else { return Ok(()) };
+        if missing > MAX_JUMP {
+            return Err(SignalError::FutureMessage);
+        }
+        let from = chain.index;
+        for (at, index) in (from..self.first).enumerate() {
+            let (seed, next) = chain.step().ok_or(SignalError::FutureMessage)?;
+            self.skipped.insert(at, (index, seed));
+            chain = next;
+        }
+        self.first = from;
+        self.skipped.drain(..self.skipped.len().saturating_sub(MAX_SKIPPED));
+        Ok(())
+    }
+
     fn open(&mut self, message: &SenderKeyMessage<'_>) -> Result<Vec<u8>, SignalError> {
+        if message.iteration < self.first {
+            return Err(SignalError::NoSenderKey);
+        }
         let Some(ahead) = message.iteration.checked_sub(self.chain.index) else {
             let late = self.skipped.binary_search_by_key(&message.iteration, |(index, _)| *index);
             let late = late.map_err(|_| SignalError::Duplicate)?;
@@ -204,6 +234,7 @@ impl State {
             chain: stored::chain_key(stored.chain_key)?,
             signing: stored::public(stored.signing_public)?,
             private,
+            first: stored.first.unwrap_or(0),
             skipped: stored::read_all_skipped(stored.skipped)?,
         })
     }
@@ -215,6 +246,7 @@ impl State {
             signing_public: Some(self.signing.as_bytes().to_vec()),
             signing_private: self.private.as_ref().map(|private| private.as_bytes().to_vec()),
             skipped: stored::write_all_skipped(&self.skipped),
+            first: Some(self.first),
         }
     }
 }

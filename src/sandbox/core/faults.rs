@@ -7,19 +7,26 @@ use serde_json::{Map, Value};
 
 use crate::wire::Jid;
 
+/// No clock is further off; the year 1970 and the year 2106 are not tried.
+const TEN_YEARS: u64 = 10 * 366 * 24 * 3600;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// What the server sends to a device arrives later; parameter: milliseconds.
     Delay,
     /// A message is delivered twice.
     Duplicate,
+    /// A message, receipt, notification or ack is held back for a moment, and what follows it overtakes it.
+    Reorder,
+    /// What the server says of the time is wrong; parameter: by how many seconds, in two's complement.
+    Clock,
     /// A device gets a message without its ciphertext.
     Withhold,
     /// A ciphertext is damaged on its way to a device.
     Corrupt,
     /// The ack of a message never leaves.
     DropAcks,
-    /// A message is refused; parameter: the error code.
+    /// A message is refused when it comes first; parameter: the error code.
     Reject,
     /// The media server answers with another status; parameter: that.
     Cdn,
@@ -39,9 +46,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 13] = [
+    const ALL: [(&'static str, Self); 15] = [
         ("delay", Self::Delay),
         ("duplicate", Self::Duplicate),
+        ("reorder", Self::Reorder),
+        ("clock", Self::Clock),
         ("withhold", Self::Withhold),
         ("corrupt", Self::Corrupt),
         ("drop_acks", Self::DropAcks),
@@ -68,7 +77,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
-    /// Milliseconds or error code; 0 where the kind has none.
+    /// Milliseconds, error code or seconds; 0 where the kind has none.
     pub(crate) parameter: u64,
     /// Out of 2^32.
     threshold: u64,
@@ -85,7 +94,7 @@ pub(crate) enum FaultsError {
     #[error("faults are an object of objects")]
     NotAnObject,
     #[error(
-        "unknown fault {0}; known are delay, duplicate, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, usync, prekeys, groups"
+        "unknown fault {0}; known are delay, duplicate, reorder, clock, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, usync, prekeys, groups"
     )]
     Unknown(String),
     #[error("{0}: {1}")]
@@ -151,7 +160,13 @@ impl Fault {
                 Some(("error", "error: the code of the answer, 400 to 599", 599))
             }
             Kind::CdnDelay => Some(("ms", "ms: milliseconds, at most 600000", 600_000)),
-            Kind::Duplicate | Kind::Withhold | Kind::Corrupt | Kind::DropAcks | Kind::CdnCut => None,
+            Kind::Clock => None,
+            Kind::Duplicate
+            | Kind::Reorder
+            | Kind::Withhold
+            | Kind::Corrupt
+            | Kind::DropAcks
+            | Kind::CdnCut => None,
         };
         let mut value = 0;
         let mut known = BTreeMap::from([("probability", ()), ("times", ()), ("device", ())]);
@@ -161,6 +176,13 @@ impl Fault {
             if value > most || (most == 599 && value < 400) {
                 return Err(FaultsError::Invalid(name, wanted));
             }
+        }
+        if kind == Kind::Clock {
+            const WANTED: &str = "seconds: a whole number that is not 0, at most ten years either way";
+            known.insert("seconds", ());
+            let off = settings.get("seconds").and_then(Value::as_i64);
+            let off = off.filter(|off| *off != 0 && off.unsigned_abs() <= TEN_YEARS);
+            value = off.ok_or(FaultsError::Invalid(name, WANTED))?.cast_unsigned();
         }
         if settings.keys().any(|key| !known.contains_key(key.as_str())) {
             return Err(FaultsError::Invalid(name, "a setting that this fault does not have"));

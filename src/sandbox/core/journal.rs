@@ -45,6 +45,8 @@ pub(crate) struct Journal {
     pub(crate) deliveries: u64,
     /// Stanzas that no documented client sends, by reason.
     pub(crate) refused: BTreeMap<String, u64>,
+    /// Message keys that a device used for a second ciphertext.
+    pub(crate) reused_keys: u64,
     /// Queries answered with 501, by namespace and child.
     pub(crate) unknown: BTreeMap<String, u64>,
     logs: BTreeMap<String, VecDeque<Line>>,

@@ -5,6 +5,7 @@ use prost::Message as _;
 use super::{
     Conn, ConnId, ConnState, Namespace, RESTART_PAUSE, Timer, World,
     account::{AccountId, Bootstrap, Device, DeviceKeys, DeviceRef, MAX_DEVICE},
+    link_code,
     operate::OperateError,
 };
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
     crypto::{PublicKey, adv, signal::SignedPreKey},
     proto,
     stanza::{
-        Failure, Iq, IqKind, Notification, PairDevice, PairDeviceSign, PairSuccess, QrCode, StreamError,
+        Failure, Iq, IqKind, LinkCodeQuery, Notification, PairDevice, PairDeviceSign, PairSuccess, QrCode,
+        StreamError,
     },
     wire::{Jid, Node},
 };
@@ -28,6 +30,20 @@ pub(super) struct Pairing {
     pub(super) push_name: Option<String>,
     /// A phone scanned; the companion has yet to sign.
     pending: Option<Pending>,
+    /// The companion shows a code to be typed.
+    pub(super) code: Option<link_code::Shown>,
+}
+
+impl Pairing {
+    /// The Signal identity in the registration.
+    pub(super) const fn identity(&self) -> PublicKey {
+        self.keys.identity
+    }
+
+    /// No phone has vouched for it yet.
+    pub(super) const fn is_open(&self) -> bool {
+        self.pending.is_none()
+    }
 }
 
 /// What the companion said of itself in its payload.
@@ -77,7 +93,7 @@ impl World {
         let pair_device_id = self.server_id();
         let stanza = PairDevice { id: pair_device_id.clone(), refs: refs.clone() }.build();
         if let Some(conn) = self.conns.get_mut(&id) {
-            let pairing = Pairing { refs, pair_device_id, keys, push_name, pending: None };
+            let pairing = Pairing { refs, pair_device_id, keys, push_name, pending: None, code: None };
             conn.state = ConnState::Pairing(Box::new(pairing));
         }
         self.emit(id, stanza, now);
@@ -89,11 +105,16 @@ impl World {
             "iq" => {}
             // unified_session follows the answer to pair-success.
             "ib" => return,
+            // Of what was said of a code on show.
+            "ack" if node.text("class") == Some("notification") => return,
+            // Baileys tells of a change of its name, which it has none of yet.
+            "presence" if !node.has("type") => return,
             _ => return self.journal.refuse("stanza before the login"),
         }
         let Ok(iq) = Iq::parse(node) else { return self.journal.refuse("iq without id or type") };
         match iq.kind {
             IqKind::Get if iq.xmlns.as_deref() == Some("w:p") => self.emit(id, Iq::result(&iq.id), now),
+            IqKind::Set if LinkCodeQuery::is(node) => self.link_code_query(id, &iq, node, now),
             IqKind::Get | IqKind::Set => {
                 self.journal.unknown_query(&super::iq::describe(node));
                 self.emit(id, Iq::error(&iq.id, 501, "feature-not-implemented"), now);
@@ -191,12 +212,28 @@ impl World {
         if pairing.pending.is_some() {
             return Err(OperateError::Conflict("this code has been scanned already"));
         }
-        let identity = pairing.keys.identity;
         let push_name = pairing.push_name.clone();
         let account = phone.unwrap_or_else(|| self.account_for_push_name(push_name.as_deref(), now));
-        if phone.is_some()
-            && let Some(name) = push_name.filter(|name| !name.is_empty())
-        {
+        self.vouch(conn, account, phone.is_some(), &qr.adv_secret, now)?;
+        Ok(account)
+    }
+
+    /// A phone vouches for the companion on this connection. `named`: the account takes the name that the companion
+    /// announced.
+    pub(super) fn vouch(
+        &mut self,
+        conn: ConnId,
+        account: AccountId,
+        named: bool,
+        secret: &[u8; 32],
+        now: Millis,
+    ) -> Result<(), OperateError> {
+        let Some(Conn { state: ConnState::Pairing(pairing), .. }) = self.conns.get(&conn) else {
+            return Err(OperateError::NoSocket);
+        };
+        let identity = pairing.keys.identity;
+        let push_name = pairing.push_name.clone();
+        if named && let Some(name) = push_name.filter(|name| !name.is_empty()) {
             self.account_mut(account).name = name;
         }
         self.keep_name(account, now);
@@ -210,7 +247,7 @@ impl World {
             timestamp_secs: now.secs(),
             key_index: owner.key_index,
             companion: &identity,
-            secret: &qr.adv_secret,
+            secret,
         };
         let container = adv::link(&owner.phone.identity, &link, rng);
         let stanza = PairSuccess {
@@ -227,7 +264,7 @@ impl World {
             pairing.pending = Some(Pending { id, device: DeviceRef { account, device }, key_index });
         }
         self.emit(conn, stanza.build(), now);
-        Ok(account)
+        Ok(())
     }
 
     /// Numbers rise, so that an old session is not taken for a new device's; at the end the gaps are used.

@@ -43,6 +43,7 @@ impl World {
             Ok(out) => out,
             Err(_) => return self.refuse_unreadable(from, node, now),
         };
+        self.look_for_reuse(from, &out);
         let mut ack = Ack {
             class: "message".into(),
             id: out.id.clone(),
@@ -61,7 +62,9 @@ impl World {
             ack.t = Some(t);
             return self.send_ack(from, &ack, now);
         }
-        if let Some(code) = self.fault(Kind::Reject, from) {
+        // Who asked for a message again does not ask because the answer was refused; and what devices of one account have
+        // to say to each other is no business of anybody who refuses.
+        if let Some(code) = (!resend && !out.peer).then(|| self.fault(Kind::Reject, from)).flatten() {
             ack.error = u16::try_from(code).ok();
             return self.send_ack(from, &ack, now);
         }

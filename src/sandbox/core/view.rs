@@ -106,6 +106,8 @@ pub struct StatsView {
     pub phones: usize,
     /// Stanzas that wait in queues.
     pub queued: usize,
+    /// Message keys that a device used for two different ciphertexts: 0 in a healthy run.
+    pub reused_keys: u64,
     /// What no documented client sends, by reason: empty in a healthy run.
     pub refused: std::collections::BTreeMap<String, u64>,
     /// Queries answered with 501, by what they are.
@@ -131,6 +133,9 @@ pub struct FaultView {
     /// Milliseconds of `delay` and `cdn_delay`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ms: Option<u64>,
+    /// By how much `clock` is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<i64>,
     /// Code of `reject`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<u64>,
@@ -252,6 +257,7 @@ impl World {
             deliveries: journal.deliveries,
             phones: self.accounts.len(),
             queued: devices.map(|d| d.queue.len()).sum(),
+            reused_keys: journal.reused_keys,
             refused: journal.refused.clone(),
             unknown: journal.unknown.clone(),
         }
@@ -289,6 +295,7 @@ impl World {
     pub(crate) fn fault_views(&self) -> std::collections::BTreeMap<&'static str, FaultView> {
         let view = |fault: &super::faults::Fault| FaultView {
             ms: matches!(fault.kind, Kind::Delay | Kind::CdnDelay).then_some(fault.parameter),
+            seconds: (fault.kind == Kind::Clock).then_some(fault.parameter.cast_signed()),
             error: fault.kind.refuses().then_some(fault.parameter),
             status: (fault.kind == Kind::Cdn).then_some(fault.parameter),
             probability: fault.probability,

@@ -123,6 +123,17 @@ export class Companion {
   /** Pairs with the phone and comes online. */
   async pair(phone) {
     await phone.scan(await this.code());
+    return this.paired();
+  }
+
+  /** Asks for a code that the phone of this number is to be given, beside the QR code; `XXXXXXXX`. */
+  async linkCode(number) {
+    if (!this.#socket) await this.code();
+    return this.sock.requestPairingCode(number);
+  }
+
+  /** Waits until a phone has linked it and it is online. */
+  async paired() {
     await this.connection.find('open', (update) => update.connection === 'open');
     await this.connection.find('its name', (update) => update.name !== undefined);
     await this.sock.sendPresenceUpdate('available');
@@ -179,7 +190,8 @@ export class Companion {
     this.#socket = sock;
     sock.ev.on('creds.update', async ({ me }) => {
       await saveCreds();
-      if (me?.name) this.connection.push({ name: me.name });
+      // While a code is on show it goes by the name `~`.
+      if (me?.name && me.name !== '~') this.connection.push({ name: me.name });
     });
     sock.ws.on('CB:message', ({ attrs }) => this.arrived.push(attrs.id));
     // Of several receipts at once Baileys reports the last, also where an own device's comes behind a reader's.

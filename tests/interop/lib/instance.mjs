@@ -102,6 +102,14 @@ export class Instance {
     return this.platform.connection('connected', since);
   }
 
+  /** Asks for a code that the phone is to be given; `XXXX-XXXX`. */
+  async linkCode(phone) {
+    await this.qr();
+    const { status, body } = await this.post('/connect', { phone: phone.number });
+    if (status !== 200) throw new Error(`/connect: ${status} ${JSON.stringify(body)}`);
+    return body.pairing_code;
+  }
+
   /** The code of `GET /qr`, as soon as there is one. */
   async qr() {
     await this.link('a code', ({ qr_text }) => qr_text !== null);

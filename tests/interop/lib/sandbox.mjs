@@ -81,6 +81,8 @@ export class Phone {
   }
 
   scan = (qr) => this.sandbox.post(`${this.path}/scan-qr`, qr);
+  /** Types a code that a companion shows; rejects if it was the wrong one. */
+  typeCode = (code) => this.sandbox.post(`${this.path}/link-code`, { code });
   companions = async () => (await this.sandbox.get(this.path)).companions;
   unlink = (device) => this.sandbox.post(`${this.path}/unlink`, { device });
   send = async (to, text, more = {}) => (await this.sandbox.post(`${this.path}/send`, { to, text, ...more })).id;

@@ -138,3 +138,45 @@ story('Baileys and a phone read a newsletter of the instance', async (cast) => {
   assert.equal(ordinary.status, 422, 'posting has its own route');
   assert.ok(bob);
 });
+
+const community = (jid) => `/communities/${encodeURIComponent(jid)}`;
+
+story('a community of Baileys and one of the instance: linked, filled, ended', async (cast) => {
+  const { instance, bruno, bob, ines } = await two(cast);
+  const dora = await cast.phone('Dora');
+
+  const town = await bruno.sock.communityCreate('Town', 'all of us');
+  assert.equal(town.isCommunity, true);
+  const street = await bruno.sock.communityCreateGroup('Street', [ines.jid, dora.jid], town.id);
+  assert.equal(street.linkedParent, town.id);
+  await instance.event('group.updated', ({ action, group_jid: jid }) => action === 'created' && jid === street.id);
+  const seen = await ok(instance.get(`/groups/${street.id}`));
+  assert.deepEqual([seen.parent, seen.community, seen.is_announcement], [town.id, false, false]);
+  const whole = await ok(instance.get(community(town.id)));
+  assert.deepEqual([whole.community, whole.subject], [true, 'Town']);
+  assert.ok(whole.groups.some(({ is_announcement: announcement }) => announcement));
+  assert.ok(whole.groups.some(({ jid }) => jid === street.id));
+  const news = whole.groups.find(({ is_announcement: announcement }) => announcement).jid;
+  const announced = await bruno.send(news, 'a market on Sunday');
+  assert.equal(textOf(await instance.platform.messageWith(announced)), 'a market on Sunday');
+  assert.equal((await dora.message(announced)).text, 'a market on Sunday');
+
+  const { body: made } = await instance.post('/communities', { subject: 'County' });
+  const county = made.community.jid;
+  const team = await ok(instance.post('/groups', { subject: 'Team', participants: [bob.number, dora.number] }), 201);
+  await ok(instance.call('PUT', `${community(county)}/groups/${team.group.jid}`));
+  await instance.event('group.updated', ({ action, group_jid: jid }) => action === 'community_joined' && jid === team.group.jid);
+  const { linkedGroups, communityJid } = await bruno.sock.communityFetchLinkedGroups(team.group.jid);
+  assert.equal(communityJid, county);
+  assert.ok(linkedGroups.some(({ id }) => id === team.group.jid));
+  assert.equal((await ok(instance.get(`${community(county)}/participants`))).total, 3);
+  const gone = await ok(instance.call('DELETE', `${community(county)}/participants`, { participants: [dora.number] }));
+  assert.deepEqual(gone.results.map(({ status }) => status), ['200']);
+  const left = await instance.send(team.group.jid, 'without Dora');
+  await bruno.messageWith(left);
+  assert.equal((await ok(instance.get('/communities'))).total, 2);
+  await ok(instance.call('DELETE', `${community(county)}/groups/${team.group.jid}`));
+  await ok(instance.call('DELETE', community(county)));
+  assert.equal((await instance.get(community(county))).status, 404);
+  assert.equal((await ok(instance.get(`/groups/${team.group.jid}`))).parent, null);
+});
