@@ -3,6 +3,7 @@
 
 mod app_state;
 mod ask;
+mod calls;
 mod changes;
 mod code;
 mod communities;
@@ -20,20 +21,27 @@ mod pairing;
 mod payload;
 mod peer;
 mod prekeys;
+mod presence;
+mod profile;
 mod receipts;
 mod receive;
 mod schedule;
 mod send;
 mod sender_keys;
 mod timer;
+mod trace;
 mod view;
 
 pub use crate::{
-    stanza::{ChatState, GroupSetting, MemberChange},
+    stanza::{
+        ChatState, GroupSetting, MemberChange, StatusAudience,
+        business::{BusinessProfile, Catalogue, Hours, Product},
+    },
     store::groups::{Group, Role},
 };
-pub use app_state::{Blob, StateChange};
+pub use app_state::{Blob, LabelChange, StateChange};
 pub use ask::{Ask, AskError, Question, Told};
+pub use calls::{CallCommand, RejectCalls};
 pub use code::CodeState;
 pub use communities::{CommunityAnswer, CommunityCommand, SubGroup};
 pub use content::text_of;
@@ -42,6 +50,7 @@ pub use evidence::{Ended, Evidence, Offline};
 pub use groups::{GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupUpdate, GroupView};
 pub use media::Attachment;
 pub use newsletters::{NewsletterAnswer, NewsletterCommand, NewsletterName, NewsletterView, PostName};
+pub use profile::{BusinessView, OWN_ABOUT, PictureView, PrivacyView, ProfileAnswer, ProfileCommand};
 pub use view::Viewer;
 
 use std::time::Duration;

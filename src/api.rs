@@ -4,9 +4,12 @@
 //! shape of the code: the router answers 404 and 405, the extractor [`auth::Caller`] 401, 403 and 429, the extractor
 //! [`body::Object`] 400 and 413, the handler 422, the instance the rest.
 
+mod account;
 mod auth;
 mod batch;
 mod body;
+mod business;
+mod calls;
 mod chats;
 mod choices;
 mod communities;
@@ -20,6 +23,7 @@ mod groups;
 mod health;
 mod instance;
 mod kinds;
+mod labels;
 mod limit;
 mod link;
 mod manners;
@@ -147,6 +151,27 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/contacts", get(contacts::list))
         .route("/contacts/{jid}", get(contacts::one).put(contacts::put).delete(contacts::delete))
         .route("/check-number", post(numbers::check))
+        .route("/account", get(account::show).patch(account::change))
+        .route(
+            "/account/picture",
+            put(account::set_picture).delete(account::remove_picture).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/account/privacy", get(account::privacy).patch(account::set_privacy))
+        .route("/profile-picture", get(account::profile_picture))
+        .route("/block", post(account::block))
+        .route("/blocklist", get(account::blocklist))
+        .route("/chats/{jid}/presence", get(account::watched).post(account::watch).delete(account::unwatch))
+        .route("/chats/{jid}/clear", post(chats::clear))
+        .route("/business/{jid}", get(business::show))
+        .route("/labels", get(labels::list).post(labels::create))
+        .route("/labels/{id}", get(labels::one).patch(labels::change).delete(labels::delete))
+        .route("/labels/{id}/assign", post(labels::assign))
+        .route(
+            "/groups/{jid}/picture",
+            put(account::set_group_picture)
+                .delete(account::remove_group_picture)
+                .layer(DefaultBodyLimit::disable()),
+        )
         .route("/polls/{id}", get(messages::poll))
         .route("/polls/{id}/vote", post(messages::vote))
         .route("/groups", get(groups::list).post(groups::create))
@@ -164,6 +189,7 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
             get(groups::invite).delete(groups::revoke_invite).post(groups::revoke_invite),
         )
         .route("/groups/{jid}/requests", get(groups::requests).post(groups::decide))
+        .route("/calls/{id}/reject", post(calls::reject))
         .route("/communities", get(communities::list).post(communities::create))
         .route("/communities/{jid}", get(communities::info).delete(communities::deactivate))
         .route("/communities/{jid}/groups", post(communities::create_group))

@@ -4,6 +4,7 @@ mod blobs;
 mod connection;
 mod driver;
 pub mod media;
+mod portrait;
 mod preview;
 
 use std::time::Duration;

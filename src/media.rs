@@ -36,6 +36,7 @@ pub use format::{Documents, Format, MediaType, Unsupported};
 pub use fuzz::fuzz_media;
 pub use name::{clean_name, document_name};
 pub use page::{Page, page};
+pub use picture::portrait;
 
 /// Where a file is read from: a `File`, a `Cursor`.
 pub trait Source: Read + Seek + Send + Sync {}

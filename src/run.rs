@@ -11,7 +11,7 @@ use crate::{
     api,
     cli::{Console, Failure},
     clock::Millis,
-    config::Config,
+    config::{Config, RejectCalls},
     daemon::{self, Handle, media::Desk},
     demo::Demo,
     media::Documents,
@@ -86,6 +86,11 @@ pub async fn run(
             server_root: config.server_root,
             public_url: public_url.clone(),
             pair_phone: config.pair_phone.clone(),
+            reject_calls: match &config.reject_calls {
+                RejectCalls::Off => None,
+                RejectCalls::Silently => Some(account::RejectCalls { saying: None }),
+                RejectCalls::Saying(text) => Some(account::RejectCalls { saying: Some(text.clone()) }),
+            },
         },
         net: net_options(&config, extra_roots)?,
     };

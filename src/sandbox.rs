@@ -12,6 +12,7 @@ mod core;
 mod lab;
 mod listener;
 mod media;
+mod profile;
 mod sending;
 mod shared;
 mod socket;
@@ -35,8 +36,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
-    AppStateView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView, LogLine, MessageView,
-    NewsletterView, ParticipantView, PhoneChange, PhoneView, PostView, ReceiptView, Sending, StatsView,
+    AppStateView, BusinessSpec, CallView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView,
+    LogLine, MessageView, NewsletterView, ParticipantView, PhoneChange, PhoneView, PostView, ProductSpec,
+    ProfileView, ReceiptView, Sending, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

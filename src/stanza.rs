@@ -3,6 +3,9 @@
 
 mod ack;
 mod app_state;
+mod blocklist;
+pub mod business;
+mod call;
 mod groups;
 mod iq;
 mod link_code;
@@ -13,13 +16,17 @@ mod newsletters;
 mod notification;
 mod pairing;
 mod prekeys;
+pub mod presence;
 mod privacy;
+mod profile;
 mod receipt;
 mod session;
 mod usync;
 
 pub use ack::{Ack, Nack};
 pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
+pub use blocklist::{BlockNotice, BlockQuery, Blocklist};
+pub use call::{Call, CallAction, CallOffer};
 pub use groups::{
     CommunityQuery, Place, SubGroup, Tie, read_link_errors, read_linked_group, read_linked_members,
     read_sub_groups,
@@ -44,14 +51,19 @@ pub use prekeys::{
     BundleAnswer, BundleQuery, Digest, FetchedBundle, Upload, bundle_from_node, count_answer, count_query,
     digest_query, read_count_answer, read_signed, rotate,
 };
-pub use privacy::{privacy, privacy_query, read_privacy};
+pub use privacy::{privacy, privacy_change, privacy_query, read_privacy};
+pub use profile::{
+    Picture, PictureAnswer, PictureNotice, PictureSize, ProfileQuery, StatusAudience, about_notice,
+    picture_set, read_about_notice, read_picture_set,
+};
 pub use receipt::{Receipt, ReceiptKind, Retry, RetryKeys};
 pub use session::{
     ChatState, Failure, Info, StreamError, Success, active, chat_state, client_info, offline_batch, ping,
     presence, remove_companion, unified_session,
 };
 pub use usync::{
-    ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits,
+    About, ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncProfile, UsyncQuery, UsyncUser,
+    contact_digits,
 };
 
 use crate::wire::{Jid, Node};

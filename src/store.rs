@@ -8,6 +8,8 @@
 pub mod access;
 pub mod addons;
 pub mod app_state;
+pub mod blocks;
+pub mod calls;
 pub mod chats;
 mod check;
 pub mod contacts;
@@ -18,11 +20,13 @@ pub mod groups;
 pub mod health;
 pub mod hooks;
 mod key;
+pub mod labels;
 pub mod links;
 pub mod messages;
 mod migrate;
 pub mod newsletters;
 pub mod people;
+pub mod profiles;
 pub mod queue;
 pub mod schedule;
 pub mod search;
@@ -32,6 +36,8 @@ pub mod signal;
 pub mod sync;
 pub mod timers;
 pub mod tokens;
+pub mod trace;
+pub mod watched;
 mod writer;
 
 use std::{

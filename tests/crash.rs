@@ -1,5 +1,5 @@
 //! Killed at random moments while messages go both ways, an instance loses nothing and doubles nothing: short runs of the
-//! crash program. `WAZAP_CRASH_KILLS` says how often (default 20); `cargo bench --bench crash` runs for as long as one
+//! crash program. `WAZAP_CRASH_KILLS` says how often (default 15); `cargo bench --bench crash` runs for as long as one
 //! likes. The same promise on a fake clock, and with a disk that fails, is `account_crash.rs`.
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
@@ -19,7 +19,7 @@ fn play(name: &str, plan: &Plan) -> Outcome {
 }
 
 fn plan(seed: u64) -> Plan {
-    let kills = std::env::var("WAZAP_CRASH_KILLS").map_or(20, |count| count.parse().unwrap());
+    let kills = std::env::var("WAZAP_CRASH_KILLS").map_or(15, |count| count.parse().unwrap());
     Plan { seed, until: Until::Kills(kills), power: false, lying_disk: false, faults: false }
 }
 

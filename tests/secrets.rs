@@ -72,7 +72,8 @@ async fn play(key: Option<&str>) -> Left {
     assert!(status == 200 || status == 201, "{status} {answer}");
 
     // Both ways, in a chat and in a group, with a file.
-    assert_eq!(post("/send-message", json!({ "to": ALICE, "message": TEXTS[0] })).await.0, 200);
+    let (status, first) = post("/send-message", json!({ "to": ALICE, "message": TEXTS[0] })).await;
+    assert_eq!(status, 200, "{first}");
     let say = |text: &str| Sending::Text { text: text.to_owned(), quote: None };
     let incoming = admin.send(ALICE, OWN, say(TEXTS[1])).unwrap();
     let mut image = std::io::Cursor::new(Vec::new());
@@ -119,6 +120,15 @@ async fn play(key: Option<&str>) -> Left {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let traced = get(&http, &format!("{url}/messages/{}?trace=true", first["message_id"].as_str().unwrap()))
+        .await
+        .unwrap();
+    let steps = traced["trace"].as_array().unwrap();
+    let posted = |kind: &str| {
+        let mut posts = steps.iter().filter(|step| step["step"] == "webhook" && step["kind"] == kind);
+        posts.find(|post| !post["at"].is_null()).map(|post| post["result"].as_str().unwrap())
+    };
+    assert_eq!((posted("platform"), posted("user")), (Some("delivered"), Some("cannot connect")), "{traced}");
     let log = std::fs::read_to_string(setup.log()).unwrap();
     // Killed: the write-ahead log stays as it is.
     instance.kill();

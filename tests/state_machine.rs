@@ -1,5 +1,5 @@
 //! Client against sandbox as a state machine: random sequences of everything that can happen, shrunk to the shortest that
-//! fails. `WAZAP_MACHINE_CASES` says how many (default 24).
+//! fails. `WAZAP_MACHINE_CASES` says how many (default 24), `WAZAP_MACHINE_SEED` draws others.
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 #[path = "support/machine.rs"]
@@ -8,7 +8,10 @@ mod machine;
 mod pair;
 
 use machine::{FAULTS, Machine, Op};
-use proptest::{prelude::*, test_runner::FileFailurePersistence};
+use proptest::{
+    prelude::*,
+    test_runner::{FileFailurePersistence, RngSeed},
+};
 
 fn anything() -> impl Strategy<Value = Op> {
     prop_oneof![
@@ -29,7 +32,16 @@ fn config() -> ProptestConfig {
     let cases = std::env::var("WAZAP_MACHINE_CASES").map_or(24, |cases| cases.parse().unwrap());
     let failure_persistence: Option<Box<dyn proptest::test_runner::FailurePersistence>> =
         Some(Box::new(FileFailurePersistence::Off));
-    ProptestConfig { cases, failure_persistence, max_shrink_time: 60_000, ..ProptestConfig::default() }
+    // The same sequences every time, unless others are asked for.
+    let rng_seed = std::env::var("WAZAP_MACHINE_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let rng_seed = RngSeed::Fixed(rng_seed);
+    ProptestConfig {
+        cases,
+        rng_seed,
+        failure_persistence,
+        max_shrink_time: 25_000,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

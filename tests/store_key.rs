@@ -31,7 +31,10 @@ async fn said(store: &Store) -> Vec<String> {
 
 #[tokio::test]
 async fn with_a_key_nothing_is_readable_in_database_log_and_shared_memory() {
-    for (key, readable) in [(None, true), (Some(Key::new("correct horse")), false)] {
+    let hex = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+    for (key, readable) in
+        [(None, true), (Some(Key::new("correct horse")), false), (Some(Key::new(hex)), false)]
+    {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_with(folder.path(), key.as_ref()).unwrap();
         for n in 0..200 {
@@ -50,6 +53,10 @@ async fn with_a_key_nothing_is_readable_in_database_log_and_shared_memory() {
         assert_eq!(holds(folder.path(), WORD.as_bytes()), readable);
         let again = Store::open_with(folder.path(), key.as_ref()).unwrap();
         assert_eq!(said(&again).await.len(), 200);
+        drop(again);
+        for wrong in [hex.replace("00", "01").as_str(), &hex[..63], "correct horse "] {
+            assert!(Store::open_with(folder.path(), Some(&Key::new(wrong))).is_err(), "{wrong}");
+        }
     }
 }
 

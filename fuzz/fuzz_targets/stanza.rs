@@ -9,8 +9,8 @@ use std::{cell::RefCell, time::Duration};
 use libfuzzer_sys::fuzz_target;
 use pair::{ALICE, ECHO, OWN, Pair};
 use wazap::{
-    account::{Input, Status},
-    sandbox::Sending,
+    account::{Command, Input, ProfileCommand, Question, Recipient, Status},
+    sandbox::{BusinessSpec, Sending},
     wire::{Content, Node},
 };
 
@@ -42,6 +42,24 @@ fn talk() -> Pair {
     pair.lab.send(ECHO, &group.jid, text, pair.now).expect("a member may");
     let reaction = Sending::Reaction { id, emoji: "👍".to_owned() };
     pair.lab.send(ALICE, OWN, reaction, pair.now).expect("of her own message");
+    // What people show of themselves, whether they are there, who is blocked, what a business sells.
+    pair.lab.set_about(ALICE, "five", pair.now).expect("a text");
+    pair.lab.presence(ALICE, true, pair.now).expect("a phone");
+    pair.lab.typing(ALICE, OWN, "composing", pair.now).expect("a chat");
+    pair.lab.block(OWN, ECHO, true, pair.now).expect("a phone");
+    pair.lab.make_business(ALICE, Some(BusinessSpec::default())).expect("a phone");
+    for command in [
+        ProfileCommand::Own,
+        ProfileCommand::Person(Recipient::Number(ALICE.to_owned())),
+        ProfileCommand::Privacy,
+        ProfileCommand::Blocklist,
+        ProfileCommand::Business(Recipient::Number(ALICE.to_owned())),
+        ProfileCommand::Watch(Recipient::Number(ALICE.to_owned())),
+    ] {
+        pair.ask(Command::Ask(Question::Profile(command)));
+        pair.drive();
+    }
+    pair.lab.block(OWN, ECHO, false, pair.now).expect("a phone");
     pair.cut();
     pair.phone_sends(ALICE, "from the queue");
     pair.pass(Duration::from_secs(40));

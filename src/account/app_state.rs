@@ -2,6 +2,7 @@
 //! What a record means is in `actions`, what is written in `write`.
 
 mod actions;
+mod labels;
 mod write;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 use prost::Message as _;
 
 pub(super) use actions::chat_data;
+pub use labels::LabelChange;
 pub use write::StateChange;
 pub(super) use write::{Upload, Waiting};
 

@@ -5,12 +5,13 @@
 //! two functions that say what is [`Next`]: after the question, and after the server's answer.
 
 use super::{
-    Answer, Error, Status, Ticket,
+    Answer, CallCommand, Error, Status, Ticket,
     communities::{CommunityAnswer, CommunityCommand, CommunityWork},
     dispatch::{Account, Effect, Turn},
     groups::{GroupAnswer, GroupCommand, GroupWork},
     link::Query,
     newsletters::{NewsletterAnswer, NewsletterCommand},
+    profile::{ProfileAnswer, ProfileCommand, ProfileWork},
 };
 use crate::wire::Node;
 
@@ -19,6 +20,10 @@ use crate::wire::Node;
 pub enum Question {
     /// Something with groups.
     Group(GroupCommand),
+    /// Something with a call.
+    Call(CallCommand),
+    /// Something with profiles, privacy, presence or businesses.
+    Profile(ProfileCommand),
     /// Something with communities.
     Community(CommunityCommand),
     /// Something with newsletters.
@@ -30,6 +35,10 @@ pub enum Question {
 pub enum Told {
     /// To [`Question::Group`].
     Group(GroupAnswer),
+    /// To [`Question::Call`]: done.
+    Call(()),
+    /// To [`Question::Profile`].
+    Profile(ProfileAnswer),
     /// To [`Question::Community`].
     Community(CommunityAnswer),
     /// To [`Question::Newsletter`].
@@ -61,27 +70,39 @@ pub trait Ask: Into<Question> + Send {
     fn told(told: Told) -> Option<Self::Told>;
 }
 
-impl From<GroupCommand> for Question {
-    fn from(command: GroupCommand) -> Self {
-        Self::Group(command)
-    }
-}
-
-impl Ask for GroupCommand {
-    type Told = GroupAnswer;
-
-    fn told(told: Told) -> Option<GroupAnswer> {
-        match told {
-            Told::Group(answer) => Some(answer),
-            _ => None,
+/// An area's command is one of the questions, and its answer one of the answers.
+macro_rules! area {
+    ($area:ident: $command:ty => $told:ty) => {
+        impl From<$command> for Question {
+            fn from(command: $command) -> Self {
+                Self::$area(command)
+            }
         }
-    }
+
+        impl Ask for $command {
+            type Told = $told;
+
+            fn told(told: Told) -> Option<$told> {
+                match told {
+                    Told::$area(answer) => Some(answer),
+                    _ => None,
+                }
+            }
+        }
+    };
 }
+
+area!(Group: GroupCommand => GroupAnswer);
+area!(Call: CallCommand => ());
+area!(Profile: ProfileCommand => ProfileAnswer);
+area!(Community: CommunityCommand => CommunityAnswer);
+area!(Newsletter: NewsletterCommand => NewsletterAnswer);
 
 /// What the answer to a query is for, by area.
 #[derive(Debug)]
 pub(super) enum Step {
     Group(Box<GroupWork>),
+    Profile(Box<ProfileWork>),
     Newsletter(Box<NewsletterCommand>),
     Community(Box<CommunityWork>),
 }
@@ -120,6 +141,8 @@ impl Account {
         let outcome = if self.can_send() {
             match question {
                 Question::Group(command) => self.group_asked(command, turn)?,
+                Question::Call(command) => self.call_asked(&command, turn)?,
+                Question::Profile(command) => self.profile_asked(command, turn)?,
                 Question::Community(command) => self.community_asked(command, turn)?,
                 Question::Newsletter(command) => self.newsletter_asked(command, turn)?,
             }
@@ -138,6 +161,7 @@ impl Account {
     ) -> Result<(), Error> {
         let outcome = match asked.step {
             Step::Group(work) => self.group_told(*work, node, turn)?,
+            Step::Profile(work) => self.profile_told(*work, node, turn)?,
             Step::Community(work) => self.community_told(*work, node, turn)?,
             Step::Newsletter(command) => self.newsletter_told(*command, node, turn)?,
         };

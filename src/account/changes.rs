@@ -28,7 +28,10 @@ impl Account {
     pub(super) fn report(&self, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Reported { message, chat, sender } = reported;
         match content::kind(&message.content) {
-            Kind::Said => self.report_message(reported, turn),
+            Kind::Said => {
+                self.unarchive(chat, turn)?;
+                self.report_message(reported, turn)
+            }
             Kind::Reaction { key, emoji, at_ms } => {
                 let found = named(&key, chat, turn)?;
                 if let Some(found) = &found {

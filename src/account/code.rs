@@ -1,7 +1,7 @@
 //! Linking by a code that is typed on the phone. It runs beside the QR code, on the same connection: whichever the
 //! phone's user takes first links the instance.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use zeroize::Zeroizing;
 
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CODES: u8 = 5;
 
 /// Where linking by code stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum CodeState {
     /// Nobody asked for a code.
     #[default]
@@ -55,6 +55,18 @@ impl CodeState {
         match self {
             Self::Shown { text, .. } => Some(text),
             _ => None,
+        }
+    }
+}
+
+/// Whoever sees a code on show can link the instance to a phone of his own.
+impl fmt::Debug for CodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Asked => f.write_str("Asked"),
+            Self::Shown { expires_at, .. } => write!(f, "Shown {{ expires_at: {expires_at:?}, .. }}"),
+            Self::Refused(code) => write!(f, "Refused({code})"),
         }
     }
 }

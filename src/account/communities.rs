@@ -2,7 +2,7 @@
 
 use super::{
     AskError, Error, GroupMember, GroupView, Told,
-    ask::{Ask, Next, Outcome, Question, Step},
+    ask::{Next, Outcome, Step},
     dispatch::{Account, Turn},
     groups,
 };
@@ -96,23 +96,6 @@ pub(super) struct CommunityWork {
     command: CommunityCommand,
     /// What is known already; its groups are asked for.
     found: Option<Box<GroupView>>,
-}
-
-impl From<CommunityCommand> for Question {
-    fn from(command: CommunityCommand) -> Self {
-        Self::Community(command)
-    }
-}
-
-impl Ask for CommunityCommand {
-    type Told = CommunityAnswer;
-
-    fn told(told: Told) -> Option<CommunityAnswer> {
-        match told {
-            Told::Community(answer) => Some(answer),
-            _ => None,
-        }
-    }
 }
 
 fn of_community(query: CommunityQuery, command: CommunityCommand) -> Next {

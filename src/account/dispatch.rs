@@ -37,6 +37,8 @@ pub struct Settings {
     pub public_url: String,
     /// Digits: whenever the instance is to be linked, a code is asked for, for this number's phone.
     pub pair_phone: Option<String>,
+    /// Incoming calls are rejected.
+    pub reject_calls: Option<super::RejectCalls>,
 }
 
 /// Names a waiting caller.
@@ -414,11 +416,13 @@ impl Account {
             "receipt" => self.receipt(node, turn),
             "notification" => self.notification(node, turn),
             "ack" => self.acked(node, turn),
-            "call" | "status" => {
+            "call" => self.call(node, turn),
+            "status" => {
                 self.ack(node, turn);
                 Ok(())
             }
-            "presence" | "chatstate" => Ok(()),
+            "presence" => self.presence(node, turn),
+            "chatstate" => self.chat_state_shown(node, turn),
             _ => {
                 if let Some(ack) = Ack::of(node) {
                     turn.send(&ack.refusing(Nack::UnrecognizedStanza).build_to());

@@ -149,6 +149,7 @@ impl Account {
         conn.next_ping = next_ping(turn.now, turn.rng);
         let count = conn.query(Query::PreKeyCount, turn.now);
         let active = conn.query(Query::Active, turn.now);
+        conn.activating = Some(turn.now);
         turn.send(&stanza::unified_session(turn.now.0));
         turn.send(&stanza::count_query(&count));
         turn.send(&stanza::active(&active));
@@ -170,6 +171,9 @@ impl Account {
 
     /// The server took us out of passive mode: from here on stanzas flow.
     pub(super) fn activated(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        if let Some(conn) = &mut self.conn {
+            conn.activating = None;
+        }
         if let Some(refusal) = Iq::refusal(node) {
             // Still passive: pings would be answered, and no message would ever come.
             tracing::warn!(code = refusal.code, "the server keeps the connection passive");
@@ -180,6 +184,8 @@ impl Account {
         {
             turn.send(&stanza::presence(true, Some(&name)));
         }
+        self.watch_everybody(turn)?;
+        self.ask_blocklist(turn)?;
         self.set_status(Status::Connected, None, turn)
     }
 
@@ -211,6 +217,11 @@ impl Account {
             }
             // What groups told while nobody listened is lost: each is looked at again before the next send.
             Info::Dirty { kind, .. } if kind == "groups" => turn.tx.groups().make_all_stale()?,
+            // What another device changed meanwhile, of whom is blocked among others.
+            Info::Dirty { kind, .. } if kind == "account_sync" => {
+                turn.tx.blocks().set_hash(None)?;
+                self.ask_blocklist(turn)?;
+            }
             Info::Dirty { .. } | Info::Other => {}
         }
         Ok(())
@@ -410,10 +421,15 @@ impl Account {
             self.ask_for_parked(turn);
         }
         self.end_chat_states(turn);
+        self.end_typing(turn)?;
         let Some(conn) = &mut self.conn else { return Ok(()) };
         if conn.pinged.is_some_and(|at| now.since(at) >= PING_WAIT) {
             tracing::warn!("stanzas come, but a ping was not answered: nothing that is written arrives");
             return self.lose("no_pong", turn);
+        }
+        if conn.activating.is_some_and(|at| now.since(at) >= PING_WAIT) {
+            tracing::warn!("logged in, and nobody says whether messages will come: connecting anew");
+            return self.lose("no_answer", turn);
         }
         if conn.phase == Phase::Draining {
             // Pings may be answered all the while.
@@ -489,6 +505,7 @@ impl Account {
             }
             Query::Active => self.activated(node, turn),
             Query::PreKeyCount => self.pre_keys_counted(node, turn),
+            Query::Blocklist => self.blocklist_answered(node, turn),
             Query::Privacy => self.learn_privacy(&stanza::read_privacy(node), turn),
             Query::PreKeyUpload(ids) => self.pre_keys_uploaded(&ids, node, turn),
             Query::Devices(users) => self.devices_answered(&users, node, turn),

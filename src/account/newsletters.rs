@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     AskError, Error, Told,
-    ask::{Ask, Next, Outcome, Question, Step},
+    ask::{Next, Outcome, Step},
     dispatch::{Account, Turn},
 };
 use crate::{
@@ -126,23 +126,6 @@ pub enum NewsletterAnswer {
     Posts(Vec<Value>),
     /// To `Live`: for so many seconds.
     Live(u32),
-}
-
-impl From<NewsletterCommand> for Question {
-    fn from(command: NewsletterCommand) -> Self {
-        Self::Newsletter(command)
-    }
-}
-
-impl Ask for NewsletterCommand {
-    type Told = NewsletterAnswer;
-
-    fn told(told: Told) -> Option<NewsletterAnswer> {
-        match told {
-            Told::Newsletter(answer) => Some(answer),
-            _ => None,
-        }
-    }
 }
 
 /// Whether an address is a newsletter's.

@@ -17,6 +17,7 @@ impl Account {
             _ if node.text("type") == Some("w:gp2") => self.group_noticed(node, turn)?,
             _ if node.text("type") == Some("newsletter") => self.newsletter_noticed(node, turn)?,
             _ if node.text("type") == Some("mex") => self.mex_noticed(node, turn)?,
+            _ if self.profile_noticed(node, turn)? => {}
             Ok(notification) => self.noticed(&notification, turn)?,
             Err(error) => tracing::warn!(%error, "notification"),
         }
@@ -49,7 +50,12 @@ impl Account {
             }
             NotificationKind::OwnDevices(_) => Ok(turn.tx.people().forget_devices(from)?),
             NotificationKind::PushName(name) => self.learn_own_name(name, turn),
-            NotificationKind::Privacy(settings) => self.learn_privacy(settings, turn),
+            NotificationKind::Privacy(settings) => {
+                self.learn_privacy(settings, turn)?;
+                let settings = settings.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+                let settings = serde_json::Value::Object(settings.collect());
+                self.report_own(serde_json::Map::from_iter([("privacy".to_owned(), settings)]), turn)
+            }
             NotificationKind::ServerSync(moved) => self.app_state_moved(moved, turn),
             NotificationKind::PreKeyCheck | NotificationKind::Other(_) => Ok(()),
         }
@@ -64,8 +70,13 @@ impl Account {
         paired.push_name = Some(name.to_owned());
         turn.tx.device().set_push_name(name)?;
         self.refresh_link(turn);
-        if self.available && self.can_send() {
-            turn.send(&crate::stanza::presence(true, Some(name)));
+        if self.can_send() {
+            // Told also by who is not shown online: the server puts it beside every message.
+            let stanza = match self.available {
+                true => crate::stanza::presence(true, Some(name)),
+                false => crate::stanza::presence::named(name),
+            };
+            turn.send(&stanza);
         }
         Ok(())
     }

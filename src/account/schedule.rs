@@ -40,7 +40,7 @@ impl Account {
         let own = self.own_pn();
         let id = message_id(own.as_ref().map_or("", Jid::user), turn.now, turn.rng);
         let (batch, kind) = match way {
-            Way::Asked(_) => (None, command.body.word()),
+            Way::Asked(_) | Way::Itself => (None, command.body.word()),
             Way::Batch { id, position, kind } => (Some((id, position)), kind),
         };
         let row = recipient.to_row();

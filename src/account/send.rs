@@ -210,14 +210,17 @@ impl Account {
     }
 
     fn write(&mut self, row: &Row, stanza: &Outgoing, turn: &mut Turn<'_>) -> Result<bool, Error> {
-        self.write_node(row, &stanza.build(), turn)
+        let named = stanza.participants.iter().filter(|(_, enc)| enc.is_some()).count();
+        self.write_node(row, &stanza.build(), named, turn)
     }
 
-    /// Keeps the stanza as it will leave, and writes it. `false`: it cannot be, and was given up.
+    /// Keeps the stanza as it will leave, with something for `named` devices in it, and writes it. `false`: it cannot be,
+    /// and was given up.
     pub(super) fn write_node(
         &mut self,
         row: &Row,
         stanza: &Node,
+        named: usize,
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
         let Ok(bytes) = codec::encode(stanza) else {
@@ -225,6 +228,9 @@ impl Account {
             return Ok(false);
         };
         turn.tx.queue().set_stanza(row.seq, &bytes)?;
+        if let Some(message) = row.message {
+            turn.tx.trace().left(message, named, turn.now)?;
+        }
         if let Some(conn) = &mut self.conn {
             conn.in_flight.push_back((row.wa_id.clone(), turn.now));
         }

@@ -22,7 +22,7 @@ use crate::{
 
 /// Renders what one transaction sees.
 pub struct Viewer<'t> {
-    tx: &'t Tx<'t>,
+    pub(super) tx: &'t Tx<'t>,
     own: Option<Paired>,
     public_url: &'t str,
 }
@@ -76,6 +76,7 @@ impl<'t> Viewer<'t> {
         view.insert("edits".into(), edits.collect());
         let (starred, _) = self.tx.chats().marks(message.id)?;
         view.insert("starred".into(), starred.into());
+        view.insert("labels".into(), self.tx.labels().of_message(message.id)?.into());
         view.insert("deleted_at".into(), addons.deleted_at(message.id)?.map(Millis::rfc3339).into());
         Ok(view)
     }
@@ -130,7 +131,7 @@ impl<'t> Viewer<'t> {
     }
 
     /// Both names of somebody, as far as they are known.
-    fn person(&self, who: &Jid) -> Result<Map<String, Value>, Error> {
+    pub(super) fn person(&self, who: &Jid) -> Result<Map<String, Value>, Error> {
         let own = self
             .own
             .as_ref()

@@ -18,7 +18,10 @@ use super::{
 use crate::{
     account::{Recipient, StateChange},
     clock::Millis,
-    store::chats::{ChatView, Mute},
+    store::{
+        self,
+        chats::{ChatView, Mute},
+    },
     wire::Jid,
 };
 
@@ -31,9 +34,17 @@ pub(super) async fn list<I: Instance>(
     let mut faults = Faults::default();
     let page = Paging::read(&query, &mut faults);
     faults.check()?;
-    let (chats, total) = app.parts.store.read(move |tx| tx.chats().list(page.skip(), page.limit())).await?;
+    let read = app.parts.store.read(move |tx| {
+        let (chats, total) = tx.chats().list(page.skip(), page.limit())?;
+        let labelled = chats.into_iter().map(|chat| {
+            let labels = tx.chats().labels_of(chat.chat.id)?;
+            Ok((chat, labels))
+        });
+        Ok::<_, store::Error>((labelled.collect::<Result<Vec<_>, store::Error>>()?, total))
+    });
+    let (chats, total) = read.await?;
     let now = app.now();
-    let chats = chats.iter().map(|chat| Value::Object(render(chat, now))).collect();
+    let chats = chats.iter().map(|(chat, labels)| Value::Object(render(chat, labels, now))).collect();
     Ok(reply::ok(&page.answer("chats", chats, total)))
 }
 
@@ -49,18 +60,23 @@ pub(super) async fn one<I: Instance>(
         .parts
         .store
         .read(move |tx| match tx.messages().find_chat(&chat.known_as(tx, now)?)? {
-            Some(chat) => tx.chats().view(chat.id),
+            Some(chat) => {
+                let view = tx.chats().view(chat.id)?;
+                let labels = tx.chats().labels_of(chat.id)?;
+                Ok::<_, store::Error>(view.map(|view| (view, labels)))
+            }
             None => Ok(None),
         })
         .await?;
+    let (view, labels) = found.ok_or(ApiError::ChatNotFound(jid))?;
     let mut body = Map::new();
     body.insert("success".into(), true.into());
-    body.extend(render(&found.ok_or(ApiError::ChatNotFound(jid))?, now));
+    body.extend(render(&view, &labels, now));
     Ok(reply::ok(&Value::Object(body)))
 }
 
-/// The members of the contract, and `unread`.
-fn render(view: &ChatView, now: Millis) -> Map<String, Value> {
+/// The members of the contract, `unread`, `locked` and the ids of the labels on it.
+fn render(view: &ChatView, labels: &[String], now: Millis) -> Map<String, Value> {
     let jid = &view.chat.jid;
     let lid = [Some(jid), view.chat.alt.as_ref()].into_iter().flatten().find(|jid| jid.is_lid());
     let body = json!({
@@ -73,6 +89,7 @@ fn render(view: &ChatView, now: Millis) -> Map<String, Value> {
         "unread": view.marked_unread || view.unread_count > 0,
         "last_message_at": view.last_message_at.map(Millis::rfc3339),
         "archived": view.archived,
+        "locked": view.locked,
         "pinned": view.pinned,
         "muted_until": match view.muted {
             Mute::Until(until) if until > now => until.rfc3339().into(),
@@ -80,6 +97,7 @@ fn render(view: &ChatView, now: Millis) -> Map<String, Value> {
             Mute::Forever => FOREVER.into(),
         },
         "is_announcement": view.announcement,
+        "labels": labels,
     });
     if let Value::Object(body) = body { body } else { Map::new() }
 }
@@ -87,7 +105,7 @@ fn render(view: &ChatView, now: Millis) -> Map<String, Value> {
 /// What `muted_until` is where there is no end.
 const FOREVER: &str = "forever";
 
-/// `PATCH /chats/{jid}`: `archived`, `pinned`, `muted_until`, `unread`; what is not given stays.
+/// `PATCH /chats/{jid}`: `archived`, `pinned`, `muted_until`, `unread`, `locked`; what is not given stays.
 pub(super) async fn change<I: Instance>(
     _: Caller<ToSend>,
     State(app): State<App<I>>,
@@ -99,10 +117,11 @@ pub(super) async fn change<I: Instance>(
     let archived = fields::switch(&body.members, "archived", &mut faults);
     let pinned = fields::switch(&body.members, "pinned", &mut faults);
     let unread = fields::switch(&body.members, "unread", &mut faults);
+    let locked = fields::switch(&body.members, "locked", &mut faults);
     let muted = muted_until(&body.members, app.now(), &mut faults);
-    const FIELDS: [&str; 4] = ["archived", "pinned", "muted_until", "unread"];
+    const FIELDS: [&str; 5] = ["archived", "pinned", "muted_until", "unread", "locked"];
     if !FIELDS.iter().any(|field| body.members.contains_key(*field)) {
-        let wrong = "At least one of archived, pinned, muted_until and unread is required.";
+        let wrong = "At least one of archived, pinned, muted_until, unread and locked is required.";
         FIELDS.iter().for_each(|field| faults.add(field, wrong));
     }
     if archived == Some(true) && pinned == Some(true) {
@@ -110,7 +129,12 @@ pub(super) async fn change<I: Instance>(
     }
     faults.check()?;
     let Some(chat) = chat else { return Err(ApiError::Internal) };
-    app.parts.instance.change(StateChange::Chat { chat, archived, pinned, muted, unread }).await?;
+    if let Some(on) = locked {
+        app.parts.instance.change(StateChange::LockChat { chat: chat.clone(), on }).await?;
+    }
+    if archived.is_some() || pinned.is_some() || muted.is_some() || unread.is_some() {
+        app.parts.instance.change(StateChange::Chat { chat, archived, pinned, muted, unread }).await?;
+    }
     Ok(done("Chat updated successfully"))
 }
 
@@ -131,6 +155,16 @@ fn muted_until(members: &Map<String, Value>, now: Millis, faults: &mut Faults) -
             .add("muted_until", "The muted_until field must be a time to come (RFC 3339), forever, or null.");
     }
     read
+}
+
+/// `POST /chats/{jid}/clear`: its messages go from the own devices; the chat stays.
+pub(super) async fn clear<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+) -> Result<Response, ApiError> {
+    app.parts.instance.change(StateChange::ClearChat { chat: named(&jid)? }).await?;
+    Ok(done("Chat cleared successfully"))
 }
 
 /// `DELETE /chats/{jid}`: from the own devices, with all its messages.

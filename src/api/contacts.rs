@@ -1,5 +1,7 @@
 //! Contacts: who is known, and the address book of the phone.
 
+use std::time::Duration;
+
 use axum::{
     extract::{Path, Query, State},
     response::Response,
@@ -16,11 +18,13 @@ use super::{
     reply,
 };
 use crate::{
-    account::{Recipient, StateChange},
-    store::contacts::Contact,
+    account::{ProfileCommand, Recipient, StateChange},
+    store::{self, Tx, contacts::Contact, profiles::Profile},
     wire::Jid,
 };
 
+/// How long what a person shows is believed; a notification tells of changes, and addresses of pictures last some days.
+const FRESH: Duration = Duration::from_secs(3600);
 /// Longest name, in characters.
 const NAME_MAX: usize = 255;
 
@@ -33,9 +37,16 @@ pub(super) async fn list<I: Instance>(
     let mut faults = Faults::default();
     let page = Paging::read(&query, &mut faults);
     faults.check()?;
-    let (people, total) =
-        app.parts.store.read(move |tx| tx.contacts().list(page.skip(), page.limit())).await?;
-    let people = people.iter().map(|contact| Value::Object(render(contact))).collect();
+    let read = app.parts.store.read(move |tx| {
+        let (people, total) = tx.contacts().list(page.skip(), page.limit())?;
+        let shown = people.into_iter().map(|contact| {
+            let shown = Shown::read(tx, &contact.jid)?;
+            Ok((contact, shown))
+        });
+        Ok((shown.collect::<Result<Vec<_>, store::Error>>()?, total))
+    });
+    let (people, total) = read.await.map_err(|error: store::Error| error)?;
+    let people = people.iter().map(|(contact, shown)| Value::Object(render(contact, shown))).collect();
     Ok(reply::ok(&page.answer("contacts", people, total)))
 }
 
@@ -45,11 +56,41 @@ pub(super) async fn one<I: Instance>(
     State(app): State<App<I>>,
     Path(jid): Path<String>,
 ) -> Result<Response, ApiError> {
-    let found = find(&app, person(&jid)?).await?;
+    let who = person(&jid)?;
+    let contact = find(&app, who.clone()).await?.ok_or(ApiError::ContactNotFound(jid))?;
+    let shown = shown(&app, &contact.jid).await?;
+    let shown = if app.now().since(shown.profile.fetched_at) < FRESH {
+        shown
+    } else {
+        // What is known stays where nothing can be asked.
+        match app.parts.instance.ask(ProfileCommand::Person(Recipient::Jid(contact.jid.clone()))).await {
+            Ok(_) => self::shown(&app, &contact.jid).await?,
+            Err(_) => shown,
+        }
+    };
     let mut body = Map::new();
     body.insert("success".into(), true.into());
-    body.extend(render(&found.ok_or(ApiError::ContactNotFound(jid))?));
+    body.extend(render(&contact, &shown));
     Ok(reply::ok(&Value::Object(body)))
+}
+
+/// What is known of a person beside the address book.
+#[derive(Default)]
+struct Shown {
+    profile: Profile,
+    blocked: bool,
+}
+
+impl Shown {
+    fn read(tx: &Tx<'_>, person: &Jid) -> Result<Self, store::Error> {
+        let profile = tx.profiles().find(person)?.unwrap_or_default();
+        Ok(Self { profile, blocked: tx.blocks().has(person)? })
+    }
+}
+
+async fn shown<I: Instance>(app: &App<I>, person: &Jid) -> Result<Shown, ApiError> {
+    let person = person.clone();
+    Ok(app.parts.store.read(move |tx| Shown::read(tx, &person)).await?)
 }
 
 async fn find<I: Instance>(app: &App<I>, who: Recipient) -> Result<Option<Contact>, ApiError> {
@@ -57,7 +98,7 @@ async fn find<I: Instance>(app: &App<I>, who: Recipient) -> Result<Option<Contac
     Ok(app.parts.store.read(move |tx| tx.contacts().find(&who.known_as(tx, now)?)).await?)
 }
 
-fn render(contact: &Contact) -> Map<String, Value> {
+fn render(contact: &Contact, shown: &Shown) -> Map<String, Value> {
     let jid = &contact.jid;
     let body = json!({
         "jid": jid.to_wire(),
@@ -66,6 +107,12 @@ fn render(contact: &Contact) -> Map<String, Value> {
         "name": contact.name,
         "first_name": contact.first_name,
         "push_name": contact.push_name,
+        "about": shown.profile.about,
+        "picture_url": shown.profile.picture_url,
+        "is_business": shown.profile.business,
+        "verified_name": shown.profile.verified_name,
+        "blocked": shown.blocked,
+        "status_muted": contact.status_muted,
     });
     if let Value::Object(body) = body { body } else { Map::new() }
 }

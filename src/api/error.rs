@@ -32,6 +32,7 @@ pub(super) enum ApiError {
     QrNotAvailable(Status),
     /// WhatsApp's reason.
     PairingCodeRefused(u16),
+    CallNotFound(String),
     MessageNotFound(String),
     /// As many sends wait for their time as may.
     QueueFull,
@@ -68,6 +69,10 @@ pub(super) enum ApiError {
     },
     SendTimeout,
     GroupNotFound,
+    BusinessNotFound,
+    LabelNotFound(String),
+    /// WhatsApp said no, with this code.
+    Refused(u16),
     NewsletterNotFound,
     /// WhatsApp's code.
     NewsletterRefused(u16),
@@ -106,6 +111,12 @@ impl ApiError {
                 "QR_NOT_AVAILABLE",
                 "There is no QR code to scan in this state.",
                 json!({ "status": status.as_str() }),
+            ),
+            Self::CallNotFound(id) => (
+                StatusCode::NOT_FOUND,
+                "CALL_NOT_FOUND",
+                "No call rings under this id.",
+                json!({ "call_id": id }),
             ),
             Self::PairingCodeRefused(code) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -223,6 +234,24 @@ impl ApiError {
                 "GROUP_NOT_FOUND",
                 "There is no such group, or the account is not in it.",
                 none(),
+            ),
+            Self::BusinessNotFound => (
+                StatusCode::NOT_FOUND,
+                "BUSINESS_NOT_FOUND",
+                "This number does not belong to a business account.",
+                none(),
+            ),
+            Self::LabelNotFound(id) => (
+                StatusCode::NOT_FOUND,
+                "LABEL_NOT_FOUND",
+                "There is no label with this id.",
+                json!({ "label": id }),
+            ),
+            Self::Refused(code) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "OPERATION_REFUSED",
+                "WhatsApp refused.",
+                json!({ "whatsapp_code": code }),
             ),
             Self::GroupRefused(code, participants) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -18,7 +18,7 @@ use crate::{
     store::health::{Queues, Waiting},
 };
 
-/// A connection on which nothing came for so long is no longer believed: pings leave every 20 to 30 s, and a silence of 20 s
+/// A connection on which nothing came for so long is no longer believed: pings leave every 15 to 25 s, and a silence of 20 s
 /// after one ends the connection.
 const DEAF: Duration = Duration::from_secs(60);
 /// What waits for so long while everything seems to work, is stuck.

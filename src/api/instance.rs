@@ -8,7 +8,7 @@ use crate::{
     account::{Ask, AskError, Batched, Evidence, Link, SendBatch, SendError, SendMessage, Sent, StateChange},
     daemon::{
         CodeRefused, Shown,
-        media::{Desk, FileError, Scratch, SendMedia, Stored},
+        media::{Desk, FileError, Scratch, SendMedia, Source, Stored},
     },
 };
 
@@ -28,6 +28,8 @@ pub trait Instance: Clone + Send + Sync + 'static {
     fn evidence(&self) -> impl Future<Output = Option<Evidence>> + Send;
     /// Sends a file.
     fn send_media(&self, send: SendMedia) -> impl Future<Output = Result<Sent, FileError>> + Send;
+    /// A picture as profiles have it, made of a caller's image.
+    fn portrait(&self, source: Source) -> impl Future<Output = Result<Vec<u8>, FileError>> + Send;
     /// The file of a message.
     fn file(&self, message_id: &str) -> impl Future<Output = Result<Stored, FileError>> + Send;
     /// A place for a file that is coming in.
@@ -71,6 +73,10 @@ impl Instance for Desk {
 
     async fn send_media(&self, send: SendMedia) -> Result<Sent, FileError> {
         self.send(send).await
+    }
+
+    async fn portrait(&self, source: Source) -> Result<Vec<u8>, FileError> {
+        Self::portrait(self, source).await
     }
 
     async fn file(&self, message_id: &str) -> Result<Stored, FileError> {

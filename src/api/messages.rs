@@ -50,14 +50,23 @@ impl From<Missing> for ApiError {
     }
 }
 
-/// `GET /messages/{id}`; with `to`, the one of that chat.
+/// `GET /messages/{id}`; with `to`, the one of that chat; with `trace`, what happened to it.
 pub(super) async fn one<I: Instance>(
     _: Caller<ToRead>,
     State(app): State<App<I>>,
     Path(id): Path<String>,
     Query(query): Pairs,
 ) -> Result<Response, ApiError> {
-    let look = |viewer: &Viewer<'_>, message: &Message| Ok(viewer.message(message)?);
+    let mut faults = Faults::default();
+    let traced = query::switch(&query, "trace", &mut faults);
+    faults.check()?;
+    let look = move |viewer: &Viewer<'_>, message: &Message| {
+        let mut view = viewer.message(message)?;
+        if traced {
+            view.insert("trace".into(), viewer.trace(message)?);
+        }
+        Ok(view)
+    };
     let mut view = look_at(&app, id, &query, look).await?;
     view.shift_insert(0, "success".into(), true.into());
     Ok(reply::ok(&Value::Object(view)))

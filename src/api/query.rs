@@ -79,3 +79,15 @@ pub(super) fn value<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a
 pub(super) fn digits(text: &str) -> Option<u64> {
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
+
+/// `true` or `false` in the query; absent is `false`.
+pub(super) fn switch(query: &[(String, String)], name: &str, faults: &mut Faults) -> bool {
+    match value(query, name) {
+        Some("true") => true,
+        None | Some("false") => false,
+        Some(_) => {
+            faults.add(name, format!("The {name} parameter must be true or false."));
+            false
+        }
+    }
+}

@@ -42,7 +42,7 @@ const TIDY: Duration = Duration::from_secs(3600);
 /// Files under way at a time; each holds a connection and a few hundred KiB.
 const AT_ONCE: usize = 4;
 /// Fetching and uploading together (instance-api.md §7.2).
-const OVERALL: Duration = Duration::from_secs(120);
+pub(super) const OVERALL: Duration = Duration::from_secs(120);
 /// Read and written at a time.
 const PIECE: usize = 64 << 10;
 /// Largest blob downloaded where the message does not say how long its file is; the largest that may be sent.
@@ -342,7 +342,7 @@ impl Desk {
     }
 
     /// The file itself, within its limit.
-    async fn obtain(&self, source: Source, limit: u64) -> Result<Received, FileError> {
+    pub(super) async fn obtain(&self, source: Source, limit: u64) -> Result<Received, FileError> {
         let url = match source {
             Source::File(received) => {
                 let size = fs::metadata(received.file.path())?.len();

@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Cursor, Read, SeekFrom};
 
 use image::{
     DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, codecs::jpeg::JpegEncoder,
-    metadata::Orientation,
+    imageops::FilterType, metadata::Orientation,
 };
 
 use super::{Facts, Format, MediaType, Source, guarded, read_at};
@@ -31,6 +31,58 @@ pub(super) fn facts(source: &mut dyn Source, format: Format) -> Facts {
     };
     let (width, height, thumbnail) = guarded(|| decode(source, format)).unwrap_or_default();
     Facts { width, height, thumbnail, animated, ..Facts::default() }
+}
+
+/// The edge of a profile picture (what Baileys and WhatsApp Web send), and the least that WhatsApp shows sharply.
+const PORTRAIT: u32 = 640;
+/// Qualities that are tried until the picture is small enough for one stanza.
+const PORTRAIT_QUALITIES: [u8; 4] = [85, 70, 50, 30];
+const PORTRAIT_MAX: usize = 100 << 10;
+
+/// A picture as profiles have it: the middle of it as a square JPEG of at most 640 pixels an edge and 100 KiB. `None`: what
+/// was given is no JPEG, PNG, WebP or GIF that can be read, or has more than 24 megapixels.
+///
+/// Memory and time: one decoded image. Meant for a thread that may block.
+pub fn portrait(source: &mut dyn Source, format: Format) -> Option<Vec<u8>> {
+    guarded(|| {
+        let format = match format {
+            Format::Jpeg => ImageFormat::Jpeg,
+            Format::Png => ImageFormat::Png,
+            Format::Gif => ImageFormat::Gif,
+            Format::Webp => ImageFormat::WebP,
+            _ => return None,
+        };
+        if source.seek(SeekFrom::End(0)).ok()? > MediaType::Image.max_bytes() {
+            return None;
+        }
+        source.seek(SeekFrom::Start(0)).ok()?;
+        let mut reader = ImageReader::with_format(BufReader::new(source), format);
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(MAX_ALLOCATION);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().ok()?;
+        let (width, height) = decoder.dimensions();
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let small =
+            u64::from(width) * u64::from(height) <= MAX_PIXELS && decoder.total_bytes() <= MAX_ALLOCATION;
+        if !small || width == 0 || height == 0 {
+            return None;
+        }
+        let image = DynamicImage::from_decoder(decoder).ok()?;
+        let edge = width.min(height);
+        let mut square = image.crop_imm((width - edge) / 2, (height - edge) / 2, edge, edge);
+        drop(image);
+        if edge > PORTRAIT {
+            square = square.resize_exact(PORTRAIT, PORTRAIT, FilterType::CatmullRom);
+        }
+        square.apply_orientation(orientation);
+        let square = on_white(&square);
+        PORTRAIT_QUALITIES.into_iter().find_map(|quality| {
+            let mut jpeg = Cursor::new(Vec::new());
+            JpegEncoder::new_with_quality(&mut jpeg, quality).encode_image(&square).ok()?;
+            Some(jpeg.into_inner()).filter(|jpeg| jpeg.len() <= PORTRAIT_MAX)
+        })
+    })
 }
 
 type Decoded = (Option<u32>, Option<u32>, Option<Vec<u8>>);

@@ -11,8 +11,9 @@ use tokio::{
 
 use super::{
     core::{
-        AppStateView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace, NewsletterView,
-        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StatsView, World,
+        AppStateView, CallView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace,
+        NewsletterView, OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StatsView,
+        World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
@@ -48,6 +49,7 @@ impl From<OperateError> for AdminError {
             | OperateError::NoSuchMessage
             | OperateError::NoSuchRecipient
             | OperateError::NoSuchGroup
+            | OperateError::NoSuchCall
             | OperateError::NoSocket => 404,
             OperateError::Expired | OperateError::Conflict(_) => 409,
         };
@@ -77,6 +79,10 @@ pub struct Admin {
 type Reply<T> = Result<T, AdminError>;
 
 impl Admin {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(super) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
@@ -299,6 +305,21 @@ impl Admin {
             world.show_presence(world.phone(number)?, available, now);
             Ok(())
         })
+    }
+
+    /// This phone calls somebody; the call's id.
+    pub fn call(&self, number: &str, to: &str, video: bool) -> Reply<String> {
+        self.shared.input(|world, now| Ok(world.start_call(world.phone(number)?, to, video, now)?))
+    }
+
+    /// This phone answers a call, or hangs up; what rings is rejected by that.
+    pub fn decide_call(&self, number: &str, id: &str, answer: bool) -> Reply<()> {
+        self.shared.input(|world, now| Ok(world.decide_call(world.phone(number)?, id, answer, now)?))
+    }
+
+    /// Calls of this phone, oldest first.
+    pub fn calls(&self, number: &str) -> Reply<Vec<CallView>> {
+        self.shared.read(|world| Ok(world.call_views(world.phone(number)?)))
     }
 
     /// Switches the phone on or off; switched off, what it is sent waits.

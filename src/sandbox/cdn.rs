@@ -228,6 +228,9 @@ async fn download(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMa
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         return refusal(status, "fault");
     }
+    if let Some(picture) = shared.read(|world| world.picture_file(uri.path())) {
+        return ([(header::CONTENT_TYPE, "image/jpeg")], picture).into_response();
+    }
     let name = core::upload_name(uri.path());
     if name.is_some_and(|name| shared.blobs.is_retired(name)) {
         return refusal(StatusCode::GONE, "gone");

@@ -7,7 +7,7 @@ use axum::{
     extract::{DefaultBodyLimit, Path, Query, State, WebSocketUpgrade, rejection::JsonRejection},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, get, post, put},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,6 +17,7 @@ use super::{
     admin::{Admin, AdminError, DeviceCommand},
     app_state, cdn,
     listener::ChatAllowed,
+    profile,
     sending::{self, What},
     shared::Shared,
     socket,
@@ -66,7 +67,19 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/typing", post(typing))
         .route("/admin/phones/{number}/presence", post(presence))
         .route("/admin/phones/{number}/online", post(online))
+        .route("/admin/phones/{number}/call", post(call))
+        .route("/admin/phones/{number}/answer", post(answer))
+        .route("/admin/phones/{number}/hangup", post(hang_up))
+        .route("/admin/phones/{number}/calls", get(calls))
         .route("/admin/phones/{number}/privacy", post(privacy))
+        .route("/admin/phones/{number}/profile", get(profile::show))
+        .route("/admin/phones/{number}/picture", put(profile::set_picture).delete(profile::remove_picture))
+        .route("/admin/phones/{number}/about", put(profile::set_about))
+        .route("/admin/phones/{number}/block", post(profile::block))
+        .route(
+            "/admin/phones/{number}/business",
+            put(profile::make_business).delete(profile::unmake_business),
+        )
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))
@@ -310,6 +323,28 @@ async fn presence(State(app): State<App>, Path(number): Path<String>, body: Body
 
 async fn online(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
     app.admin.online(&number, body.flag("online")?).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn call(
+    State(app): State<App>,
+    Path(number): Path<String>,
+    body: Body,
+) -> Reply<(StatusCode, Json<Value>)> {
+    let video = if body.0.contains_key("video") { body.flag("video")? } else { false };
+    let id = app.admin.call(&number, &body.required("to")?, video)?;
+    Ok((StatusCode::CREATED, Json(json!({"id": id}))))
+}
+
+async fn answer(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    app.admin.decide_call(&number, &body.required("id")?, true).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn hang_up(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {
+    app.admin.decide_call(&number, &body.required("id")?, false).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn calls(State(app): State<App>, Path(number): Path<String>) -> Reply<Json<Value>> {
+    Ok(Json(json!({"calls": app.admin.calls(&number)?})))
 }
 
 async fn privacy(State(app): State<App>, Path(number): Path<String>, body: Body) -> Reply<StatusCode> {

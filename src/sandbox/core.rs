@@ -7,6 +7,7 @@
 
 mod account;
 mod app_state;
+mod calls;
 mod changes;
 mod compose;
 mod faults;
@@ -26,6 +27,7 @@ mod phone_groups;
 mod phone_life;
 mod played;
 mod privacy;
+mod profile;
 mod queue;
 mod receipts;
 mod reuse;
@@ -44,6 +46,7 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 pub(crate) use account::{Account, AccountId, DeviceRef, Namespace};
+pub use calls::CallView;
 pub use changes::{AppStateView, PhoneChange};
 pub(crate) use compose::Uploaded;
 pub use compose::{FileKind, Sending};
@@ -53,6 +56,7 @@ pub use link_code::CodeOutcome;
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
 pub use newsletters::{NewsletterView, PostView};
 pub(crate) use operate::{OperateError, Operation};
+pub use profile::{BusinessSpec, ProductSpec, ProfileView};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
 pub use view::{CompanionView, FaultView, LogLine, MessageView, PhoneView, ReceiptView, StatsView};
 
@@ -105,6 +109,8 @@ enum Timer {
     Close(ConnId),
     Restart(ConnId),
     Emit(ConnId, Node),
+    /// Nobody has answered this call.
+    Call(String),
     /// Nobody asked for more of the offline queue.
     Drain {
         device: DeviceRef,
@@ -142,6 +148,8 @@ pub(crate) struct World {
     by_lid: BTreeMap<String, AccountId>,
     /// By the user part of their addresses.
     groups: BTreeMap<String, groups::Group>,
+    /// What everybody shows of themselves.
+    profiles: profile::Profiles,
     /// By the user part of their addresses.
     newsletters: BTreeMap<String, newsletters::Newsletter>,
     /// What happened to groups and has not been told yet.
@@ -169,6 +177,10 @@ pub(crate) struct World {
     /// What came of the last code typed on each phone.
     code_outcomes: BTreeMap<AccountId, (u64, CodeOutcome)>,
     next_attempt: u64,
+    /// By the id of the caller.
+    calls: BTreeMap<String, calls::Live>,
+    /// What each phone lists.
+    call_lists: BTreeMap<AccountId, VecDeque<CallView>>,
 }
 
 impl World {
@@ -180,6 +192,7 @@ impl World {
             by_pn: BTreeMap::new(),
             by_lid: BTreeMap::new(),
             groups: BTreeMap::new(),
+            profiles: profile::Profiles::default(),
             newsletters: BTreeMap::new(),
             news: Vec::new(),
             conns: BTreeMap::new(),
@@ -198,6 +211,8 @@ impl World {
             media_auths: BTreeMap::new(),
             code_outcomes: BTreeMap::new(),
             next_attempt: 1,
+            calls: BTreeMap::new(),
+            call_lists: BTreeMap::new(),
         }
     }
 
@@ -268,6 +283,7 @@ impl World {
                     self.emit(conn, StreamError::Restart.build(), now);
                     self.close_soon(conn, now);
                 }
+                Timer::Call(id) => self.call_timed_out(&id, now),
                 Timer::Emit(conn, node) => self.push_out(conn, node, now),
                 Timer::Drain { device, conn, turn } => self.drain_unasked(device, conn, turn, now),
                 Timer::Bootstrap { device, step } => self.bootstrap_timed_out(device, step, now),
@@ -292,6 +308,7 @@ impl World {
             "presence" => self.presence(device, node, now),
             "chatstate" => self.chatstate(device, node, now),
             "ib" => self.bulletin(device, node, now),
+            "call" => self.call(device, node, now),
             _ => self.journal.refuse("unknown tag"),
         }
     }

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::{
     admin::{AdminError, DeviceCommand},
     core::{
-        AppStateView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView, Namespace,
-        NewsletterView, Operation, PhoneChange, PhoneView, ReceiptView, Sending, Settings, StatsView, World,
+        AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView,
+        Namespace, NewsletterView, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending,
+        Settings, StatsView, World,
     },
 };
 use crate::{
@@ -249,6 +250,70 @@ impl Lab {
         Ok(self.world.set_privacy(phone, name, value, now)?)
     }
 
+    /// This phone calls somebody; the call's id.
+    pub fn call(&mut self, number: &str, to: &str, video: bool, now: Millis) -> Reply<String> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.start_call(phone, to, video, now)?)
+    }
+
+    /// This phone answers a call, or hangs up; what rings is rejected by that.
+    pub fn decide_call(&mut self, number: &str, id: &str, answer: bool, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.decide_call(phone, id, answer, now)?)
+    }
+
+    /// Calls of this phone, oldest first.
+    pub fn calls(&self, number: &str) -> Reply<Vec<CallView>> {
+        Ok(self.world.call_views(self.world.phone(number)?))
+    }
+
+    /// What a phone's account shows, and whom it has blocked.
+    pub fn profile(&self, number: &str) -> Reply<ProfileView> {
+        Ok(self.world.profile_view(self.world.phone(number)?))
+    }
+
+    /// The phone's user chooses another picture, a JPEG, or none; its id.
+    pub fn set_picture(&mut self, number: &str, jpeg: Option<&[u8]>, now: Millis) -> Reply<Option<String>> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.phone_sets_picture(phone, jpeg, now)?)
+    }
+
+    /// The file behind the address of a picture, without the host.
+    pub fn picture_file(&self, path: &str) -> Option<Vec<u8>> {
+        self.world.picture_file(path)
+    }
+
+    /// The phone's user writes something else about themselves.
+    pub fn set_about(&mut self, number: &str, text: &str, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.phone_sets_about(phone, text, now)?)
+    }
+
+    /// The phone's user blocks somebody, or no longer does.
+    pub fn block(&mut self, number: &str, who: &str, block: bool, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.phone_blocks(phone, who, block, now)?)
+    }
+
+    /// The account is a business from now on, or no more.
+    pub fn make_business(&mut self, number: &str, business: Option<BusinessSpec>) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.make_business(phone, business)?)
+    }
+
+    /// The phone's user types: `composing`, `recording` or `paused`.
+    pub fn typing(&mut self, number: &str, to: &str, state: &str, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.type_in(phone, to, state, now)?)
+    }
+
+    /// The phone shows itself online, or not.
+    pub fn presence(&mut self, number: &str, available: bool, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        self.world.show_presence(phone, available, now);
+        Ok(())
+    }
+
     /// Switches a phone on or off; switched off, what it is sent waits.
     pub fn online(&mut self, number: &str, online: bool, now: Millis) -> Reply<()> {
         let phone = self.world.phone(number)?;
@@ -319,6 +384,11 @@ impl Lab {
     /// The last stanzas of a device, or of all.
     pub fn log(&self, device: Option<&str>) -> Reply<Vec<LogLine>> {
         Ok(self.world.log_view(device)?)
+    }
+
+    /// Every stanza that a device was sent or is to be sent, and has not answered: the device, and what it is.
+    pub fn unanswered(&self) -> Vec<(String, Node)> {
+        self.world.unanswered()
     }
 
     /// Counters.

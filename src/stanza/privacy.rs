@@ -9,6 +9,11 @@ pub fn privacy_query(id: &str) -> Node {
     Iq::query(id, IqKind::Get, "privacy").child(Node::new("privacy"))
 }
 
+/// Client → server: one setting, as the apps send it.
+pub fn privacy_change(id: &str, name: &str, value: &str) -> Node {
+    Iq::query(id, IqKind::Set, "privacy").child(privacy([(name, value)]))
+}
+
 /// Settings by WhatsApp's names.
 pub fn privacy<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Node {
     let categories = settings.into_iter().map(|(name, value)| {

@@ -28,7 +28,7 @@ pub struct UsyncQuery {
     pub contact: bool,
     /// With `contact`: answer by LID, phone number beside it.
     pub by_lid: bool,
-    /// Protocols asked that this type does not carry (status, picture, business …); answered with nothing.
+    /// Other protocols asked (`status`, `picture`, `business`, `disappearing_mode` …).
     pub others: Vec<String>,
     /// About whom.
     pub users: Vec<UsyncUser>,
@@ -45,6 +45,20 @@ impl UsyncQuery {
             contact: false,
             by_lid: false,
             others: Vec::new(),
+            users: users.into_iter().map(UsyncUser::Jid).collect(),
+        }
+    }
+
+    /// What these people show of themselves: text, verified name and so on, by the names of the protocols.
+    pub fn profiles(sid: String, users: impl IntoIterator<Item = Jid>, what: &[&str]) -> Self {
+        Self {
+            sid,
+            context: "interactive".into(),
+            devices: false,
+            lid: false,
+            contact: false,
+            by_lid: false,
+            others: what.iter().map(|name| (*name).to_owned()).collect(),
             users: users.into_iter().map(UsyncUser::Jid).collect(),
         }
     }
@@ -74,6 +88,10 @@ impl UsyncQuery {
         }
         if self.lid {
             query = query.child(Node::new("lid"));
+        }
+        for other in &self.others {
+            let inside = (other == "business").then(|| Node::new("verified_name"));
+            query = query.child(Node::new(other.clone()).child_opt(inside));
         }
         let users = self.users.iter().map(|user| match user {
             UsyncUser::Jid(jid) => Node::new("user").attr("jid", jid),
@@ -163,6 +181,63 @@ pub struct ContactAnswer {
     pub query: String,
 }
 
+/// Somebody's text about themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// As written; may be empty.
+    Text(String),
+    /// Not for this account.
+    Hidden,
+}
+
+/// What somebody shows, as far as it was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsyncProfile {
+    /// The text.
+    pub about: Option<About>,
+    /// The id of the picture.
+    pub picture: Option<String>,
+    /// A serialized VerifiedNameCertificate, of a business.
+    pub business: Option<Vec<u8>>,
+    /// Messages of new chats disappear after so many seconds; 0: never.
+    pub timer: Option<u32>,
+}
+
+impl UsyncProfile {
+    fn build(&self) -> impl Iterator<Item = Node> {
+        let about = self.about.as_ref().map(|about| match about {
+            About::Text(text) => Node::new("status").bytes(text.as_bytes()),
+            About::Hidden => Node::new("status").attr("code", "401"),
+        });
+        let picture = self.picture.as_ref().map(|id| Node::new("picture").attr("id", id.clone()));
+        let business = self.business.as_ref().map(|certificate| {
+            let name =
+                Node::new("verified_name").attr("verified_level", "unknown").bytes(certificate.clone());
+            Node::new("business").child(name)
+        });
+        let timer = self.timer.map(|timer| Node::new("disappearing_mode").attr("duration", timer));
+        [about, picture, business, timer].into_iter().flatten()
+    }
+
+    fn parse(user: &Node) -> Self {
+        let good = |tag| user.find(tag).filter(|child| child.find("error").is_none());
+        let about = good("status").map(|status| match status.text("code") {
+            Some("401") => About::Hidden,
+            _ => {
+                let text = status.content_bytes().unwrap_or_default();
+                About::Text(String::from_utf8_lossy(&text).into_owned())
+            }
+        });
+        let name = good("business").and_then(|business| business.find("verified_name"));
+        Self {
+            about,
+            picture: good("picture").and_then(|picture| picture.text("id")).map(str::to_owned),
+            business: name.map(|name| name.content_bytes().unwrap_or_default().into_owned()),
+            timer: good("disappearing_mode").and_then(|mode| mode.number("duration")),
+        }
+    }
+}
+
 /// What is said of one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsyncAnswer {
@@ -176,6 +251,8 @@ pub struct UsyncAnswer {
     pub devices: Option<DeviceAnswer>,
     /// If asked for.
     pub contact: Option<ContactAnswer>,
+    /// As far as asked for.
+    pub profile: UsyncProfile,
 }
 
 impl UsyncAnswer {
@@ -224,6 +301,7 @@ impl UsyncAnswer {
             .child_opt(devices)
             .child_opt(self.lid.as_ref().map(|lid| Node::new("lid").attr("val", lid)))
             .child_opt(contact)
+            .children_from(self.profile.build())
     }
 
     /// Reads the server's answer; users it says nothing usable of are left out.
@@ -262,6 +340,7 @@ impl UsyncAnswer {
                     .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                     .unwrap_or_default(),
             });
-        Some(Self { jid, pn, lid: user.find("lid").and_then(|lid| lid.jid("val")), devices, contact })
+        let lid = user.find("lid").and_then(|lid| lid.jid("val"));
+        Some(Self { jid, pn, lid, devices, contact, profile: UsyncProfile::parse(user) })
     }
 }

@@ -52,6 +52,8 @@ pub struct ChatView {
     pub pinned: bool,
     /// Silent.
     pub muted: Mute,
+    /// Behind the phone's lock.
+    pub locked: bool,
     /// Received and not read.
     pub unread_count: u64,
     /// Marked as unread by hand.
@@ -84,7 +86,7 @@ const VIEW: &str = "
                 AND m.at > c.read_at AND m.at >= coalesce(own.at / 1000 * 1000, 0)
                 AND (own.id IS NULL OR m.at > own.at OR m.id > own.id)),
            (SELECT at FROM message WHERE chat = c.id AND deleted = 0 ORDER BY at DESC LIMIT 1) AS last,
-           g.announce
+           g.announce, c.locked
     FROM chat c LEFT JOIN group_info g ON g.jid = c.jid LEFT JOIN message own ON own.id =
         (SELECT id FROM message WHERE chat = c.id AND from_me = 1 ORDER BY at DESC, id DESC LIMIT 1)";
 
@@ -109,6 +111,7 @@ fn view(row: &Row<'_>) -> rusqlite::Result<ChatView> {
         archived: row.get(4)?,
         pinned: row.get(5)?,
         muted: Mute::from_sql(row.get(6)?),
+        locked: row.get(11)?,
         marked_unread: row.get(7)?,
         unread_count: row.get(8)?,
         last_message_at: row.get::<_, Option<i64>>(9)?.map(|at| Millis(unsql(at))),
@@ -156,6 +159,11 @@ impl Chats<'_> {
     pub fn set_muted(&self, id: i64, mute: Mute) -> Result<bool, Error> {
         let until = mute.to_sql();
         self.set("UPDATE chat SET muted_until = ?2 WHERE id = ?1 AND muted_until <> ?2", id, until)
+    }
+
+    /// Behind the phone's lock, or not any more.
+    pub fn set_locked(&self, id: i64, locked: bool) -> Result<bool, Error> {
+        self.set("UPDATE chat SET locked = ?2 WHERE id = ?1 AND locked <> ?2", id, i64::from(locked))
     }
 
     /// Marked as unread by hand.
@@ -229,6 +237,7 @@ impl Chats<'_> {
         let conn = self.0.conn();
         let Some((name, color)) = label else {
             conn.prepare_cached("DELETE FROM label_chat WHERE label = ?1")?.execute([id])?;
+            conn.prepare_cached("DELETE FROM label_message WHERE label = ?1")?.execute([id])?;
             return Ok(conn.prepare_cached("DELETE FROM label WHERE id = ?1")?.execute([id])? > 0);
         };
         let changed = conn
@@ -266,7 +275,7 @@ impl Chats<'_> {
                 "UPDATE chat SET archived = max(chat.archived, o.archived), pinned = max(chat.pinned, o.pinned),
                      muted_until = CASE WHEN -1 IN (chat.muted_until, o.muted_until) THEN -1
                                         ELSE max(chat.muted_until, o.muted_until) END,
-                     marked_unread = max(chat.marked_unread, o.marked_unread),
+                     marked_unread = max(chat.marked_unread, o.marked_unread), locked = max(chat.locked, o.locked),
                      read_at = max(chat.read_at, o.read_at), deleted_at = min(chat.deleted_at, o.deleted_at)
                  FROM chat o WHERE chat.id = ?1 AND o.id = ?2",
             )?

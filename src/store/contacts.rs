@@ -18,6 +18,8 @@ pub struct Contact {
     pub first_name: Option<String>,
     /// As the person calls itself.
     pub push_name: Option<String>,
+    /// Its statuses are not shown.
+    pub status_muted: bool,
 }
 
 /// Access to contacts.
@@ -33,7 +35,7 @@ impl Tx<'_> {
 /// A person may have a row under each name.
 const VIEW: &str = "
     SELECT coalesce(m.pn, c.jid) AS who, max(coalesce(m.lid, p.lid)), max(c.full_name), max(c.first_name),
-           max(c.push_name)
+           max(c.push_name), max(c.status_muted)
     FROM contact c LEFT JOIN lid_map m ON m.lid = c.jid LEFT JOIN lid_map p ON p.pn = c.jid";
 
 fn view(row: &Row<'_>) -> rusqlite::Result<Contact> {
@@ -45,6 +47,7 @@ fn view(row: &Row<'_>) -> rusqlite::Result<Contact> {
         name: row.get(2)?,
         first_name: row.get(3)?,
         push_name: row.get(4)?,
+        status_muted: row.get(5)?,
     })
 }
 
@@ -111,6 +114,20 @@ impl Contacts<'_> {
             )?
             .execute([person])?;
         Ok(cleared > 0)
+    }
+
+    /// The statuses of a person are not shown, or are again. `true` if that was news.
+    pub fn set_status_muted(&self, person: &Jid, muted: bool) -> Result<bool, Error> {
+        let (person, _) = self.names(person)?;
+        let changed = self
+            .0
+            .conn()
+            .prepare_cached(
+                "INSERT INTO contact (jid, status_muted) VALUES (?1, ?2)
+                 ON CONFLICT (jid) DO UPDATE SET status_muted = ?2 WHERE status_muted <> ?2",
+            )?
+            .execute(params![person, muted])?;
+        Ok(changed > 0)
     }
 
     /// Under which name a person is in the address book, and the other one.

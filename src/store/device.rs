@@ -202,7 +202,8 @@ impl DeviceTable<'_> {
              DELETE FROM app_state_key; DELETE FROM history_notification; DELETE FROM resend;
              DELETE FROM app_state_version; DELETE FROM app_state_mac; DELETE FROM app_state_write;
              DELETE FROM sender_key; DELETE FROM sender_key_sent_to; DELETE FROM group_info;
-             DELETE FROM status_audience;",
+             DELETE FROM status_audience; DELETE FROM profile; DELETE FROM business; DELETE FROM blocked;
+             DELETE FROM watched; DELETE FROM setting WHERE name IN ('blocklist.dhash', 'account.about');",
         )?;
         Ok(())
     }

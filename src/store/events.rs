@@ -165,6 +165,7 @@ impl Events<'_> {
             return Ok(Pruned::default());
         }
         let undelivered = if upto > delivered { self.tx.hooks().give_up(upto)? } else { 0 };
+        self.tx.trace().prune(upto, older_than)?;
         let mut statement = self.tx.conn().prepare_cached("DELETE FROM event WHERE seq <= ?1")?;
         let removed = statement.execute([sql(upto)])? as u64;
         Ok(Pruned { removed, undelivered, more: upto < target })

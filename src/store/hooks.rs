@@ -11,7 +11,7 @@ use std::fmt;
 
 use rusqlite::{OptionalExtension as _, Row, params, types::Type};
 
-use super::{Error, Tx, sql, unsql};
+use super::{Error, Tx, sql, trace::Attempt, unsql};
 use crate::clock::Millis;
 pub use control::{Lag, Pause, Place};
 pub use letters::{Letter, NewLetter};
@@ -26,11 +26,21 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn as_str(self) -> &'static str {
+    /// As stored and shown.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Platform => "platform",
             Self::User => "user",
         }
+    }
+
+    /// Back from a column that [`Kind::as_str`] filled.
+    pub(super) fn of(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
+        let kind: String = row.get(column)?;
+        [Self::Platform, Self::User]
+            .into_iter()
+            .find(|known| known.as_str() == kind)
+            .ok_or_else(|| rusqlite::Error::InvalidColumnType(column, "kind".into(), Type::Text))
     }
 }
 
@@ -97,6 +107,8 @@ pub struct Progress {
     pub clear: Vec<String>,
     /// Events put aside.
     pub letters: Vec<NewLetter>,
+    /// How posts ended, whatever the epoch.
+    pub attempts: Vec<Attempt>,
     pub last_attempt: Option<Millis>,
     pub last_success: Option<Millis>,
     pub last_error: Option<String>,
@@ -180,6 +192,7 @@ impl Hooks<'_> {
 
     /// Stores where a hook has got to. Nothing happens if it has been removed, or something was done to it, meanwhile.
     pub fn progress(&self, id: i64, progress: &Progress) -> Result<(), Error> {
+        self.tx.trace().tried(id, &progress.attempts)?;
         let update = "UPDATE hook SET cursor = MAX(cursor, ?2), last_attempt = COALESCE(?3, last_attempt),
                       last_success = COALESCE(?4, last_success), last_error = ?5 WHERE id = ?1 AND epoch = ?6";
         let at = |at: Option<Millis>| at.map(|at| sql(at.0));
@@ -254,13 +267,9 @@ impl Hooks<'_> {
 fn hook(row: &Row<'_>) -> rusqlite::Result<Hook> {
     let time =
         |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(|at| Millis(unsql(at))));
-    let kind: String = row.get(1)?;
     Ok(Hook {
         id: row.get(0)?,
-        kind: [Kind::Platform, Kind::User]
-            .into_iter()
-            .find(|known| known.as_str() == kind)
-            .ok_or_else(|| rusqlite::Error::InvalidColumnType(1, "kind".into(), Type::Text))?,
+        kind: Kind::of(row, 1)?,
         url: row.get(2)?,
         secret: row.get(3)?,
         active: row.get(4)?,

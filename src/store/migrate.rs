@@ -14,8 +14,11 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0005_groups.sql")),
     M::up(include_str!("migrations/0006_app_state.sql")),
     M::up(include_str!("migrations/0007_hooks.sql")),
-    M::up(include_str!("migrations/0008_newsletters.sql")),
-    M::up(include_str!("migrations/0009_communities.sql")),
+    M::up(include_str!("migrations/0008_calls.sql")),
+    M::up(include_str!("migrations/0009_trace.sql")),
+    M::up(include_str!("migrations/0010_profile.sql")),
+    M::up(include_str!("migrations/0011_newsletters.sql")),
+    M::up(include_str!("migrations/0012_communities.sql")),
 ];
 
 /// The schema version that this program makes and knows.

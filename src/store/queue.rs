@@ -191,14 +191,23 @@ impl Queue<'_> {
     /// The message could be decrypted after all; `true` if it was waited for.
     pub fn settle(&self, key: &MessageKey) -> Result<bool, Error> {
         let participant = key.participant.as_ref().map(Jid::to_wire).unwrap_or_default();
-        let removed = self
+        let row = params![key.chat, key.wa_id, key.from_me, participant];
+        // What there was to wait for is remembered for whoever asks; as a rule there was nothing.
+        let delete =
+            "DELETE FROM inbound_pending WHERE chat = ?1 AND wa_id = ?2 AND from_me = ?3 AND participant = ?4
+                      RETURNING attempts, reason, at";
+        let late: Option<(u32, String, i64)> = self
             .0
             .conn()
-            .prepare_cached(
-                "DELETE FROM inbound_pending WHERE chat = ?1 AND wa_id = ?2 AND from_me = ?3 AND participant = ?4",
-            )?
-            .execute(params![key.chat, key.wa_id, key.from_me, participant])?;
-        Ok(removed > 0)
+            .prepare_cached(delete)?
+            .query_row(row, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((attempts, reason, at)) = late else { return Ok(false) };
+        let insert = "INSERT OR REPLACE INTO late (chat, wa_id, from_me, participant, attempts, reason, at)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let row = params![key.chat, key.wa_id, key.from_me, participant, attempts, reason, at];
+        self.0.conn().prepare_cached(insert)?.execute(row)?;
+        Ok(true)
     }
 
     /// What this retry of a message was answered with for a device, if it was.

@@ -16,6 +16,7 @@ use crate::{
         Error, Store,
         events::Entry,
         hooks::{Kind, Letter, Pause, Progress, Wanted},
+        trace::Attempt,
     },
 };
 
@@ -24,12 +25,23 @@ const READ: usize = 250;
 /// After storing failed; posting goes on meanwhile, and is repeated if the process ends before it works again.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
 
+/// Ends of posts kept while they cannot be stored; older ones are forgotten.
+const ATTEMPTS: usize = 1_000;
+
 /// What a post was about.
 enum Job {
     /// The next event of a lane.
-    Lane(String),
+    Lane(String, Flight),
     /// A dead letter, sent once more.
     Letter,
+}
+
+/// A post of a lane, at its end.
+struct Flight {
+    seq: u64,
+    attempt: u32,
+    at: Millis,
+    took: Duration,
 }
 
 type Saving = BoxFuture<'static, Result<(), (Progress, Error)>>;
@@ -58,6 +70,7 @@ pub(super) async fn drive(
         down: false,
         unwanted: false,
         letters: Letters { look: true, ..Letters::default() },
+        attempts: Vec::new(),
     };
     let mut newest = driver.store.newest_event();
     let mut changed = driver.store.hooks_changed();
@@ -69,7 +82,11 @@ pub(super) async fn drive(
         driver.read().await?;
         for (lane, seq) in driver.plan.due(Millis::now(), &driver.retry) {
             let (target, store, attempt) = (&target, driver.store.clone(), driver.plan.attempt(&lane));
-            let post = async move { (Job::Lane(lane), target.deliver(&store, seq, attempt).await) };
+            let post = async move {
+                let (at, began) = (Millis::now(), Instant::now());
+                let outcome = target.deliver(&store, seq, attempt).await;
+                (Job::Lane(lane, Flight { seq, attempt, at, took: began.elapsed() }), outcome)
+            };
             posts.push(post.boxed());
         }
         if let Some(letter) = driver.letter().await? {
@@ -116,7 +133,7 @@ pub(super) async fn drive(
     if let Some(saving) = saving
         && let Err((progress, _)) = saving.await
     {
-        driver.plan.not_stored(progress);
+        driver.not_stored(progress);
     }
     match driver.save() {
         Some(saving) => saving.await.map_err(|(_, error)| error),
@@ -136,6 +153,8 @@ struct Driver {
     /// The receiver wants no more.
     unwanted: bool,
     letters: Letters,
+    /// How posts ended since the last time something was stored.
+    attempts: Vec<Attempt>,
 }
 
 /// Dead letters that are sent once more, one after the other.
@@ -227,7 +246,20 @@ impl Driver {
             Outcome::Gone => {}
         }
         match job {
-            Job::Lane(lane) => self.plan.settle(lane, outcome, Millis::now(), &self.retry),
+            Job::Lane(lane, flight) => {
+                let result = match &outcome {
+                    Outcome::Delivered => Some("delivered".to_owned()),
+                    Outcome::Failed { error, .. } => Some(error.clone()),
+                    Outcome::Unwanted => Some("http 410".to_owned()),
+                    Outcome::Gone => None,
+                };
+                self.plan.settle(lane, outcome, Millis::now(), &self.retry);
+                if let Some(result) = result {
+                    let &Flight { seq, attempt, at, took } = flight;
+                    let next_at = self.plan.again_at(lane);
+                    self.attempts.push(Attempt { seq, at, attempt, took, result, next_at });
+                }
+            }
             Job::Letter => {
                 self.letters.flying = false;
                 self.plan.free_slot();
@@ -237,7 +269,8 @@ impl Driver {
 
     /// Begins to store what has changed.
     fn save(&mut self) -> Option<Saving> {
-        let progress = self.plan.progress()?;
+        let mut progress = self.plan.progress()?;
+        progress.attempts = std::mem::take(&mut self.attempts);
         let (store, hook) = (self.store.clone(), self.hook);
         Some(Box::pin(async move {
             let copy = progress.clone();
@@ -253,10 +286,17 @@ impl Driver {
             Err((_, Error::Closed)) => Err(Error::Closed),
             Err((progress, error)) => {
                 tracing::error!(hook = self.hook, %error, "what was delivered cannot be stored");
-                self.plan.not_stored(progress);
+                self.not_stored(progress);
                 Ok(Err(STORE_AGAIN))
             }
         }
+    }
+
+    /// Takes back what could not be stored.
+    fn not_stored(&mut self, mut progress: Progress) {
+        self.attempts.splice(..0, std::mem::take(&mut progress.attempts));
+        self.attempts.drain(..self.attempts.len().saturating_sub(ATTEMPTS));
+        self.plan.not_stored(progress);
     }
 
     /// When to look again without anything happening.

@@ -429,6 +429,11 @@ impl Plan {
         }
     }
 
+    /// When the event in front of a lane is tried again, if it has failed.
+    pub(super) fn again_at(&self, lane: &str) -> Option<Millis> {
+        self.lanes.get(lane).filter(|lane| lane.attempts > 0).map(|lane| lane.next_at)
+    }
+
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.lanes.values().all(Lane::idle)

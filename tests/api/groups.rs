@@ -60,7 +60,7 @@ async fn ask(
     let asked = story.instance.asked(|asked| std::mem::take(&mut asked.questions));
     let of_groups = |question| match question {
         Question::Group(command) => command,
-        other => panic!("not of groups: {other:?}"),
+        other => panic!("{other:?}"),
     };
     (answer, asked.into_iter().map(of_groups).collect())
 }

@@ -26,7 +26,7 @@ use wazap::{
     clock::Millis,
     daemon::{
         CodeRefused, Shown,
-        media::{FileError, Scratch, SendMedia, Stored},
+        media::{FileError, Scratch, SendMedia, Source, Stored},
     },
     store::{
         Store,
@@ -65,6 +65,7 @@ pub(crate) struct Asked {
     pub(crate) changes: Vec<StateChange>,
     pub(crate) questions: Vec<Question>,
     pub(crate) files: Vec<SendMedia>,
+    pub(crate) portraits: Vec<Source>,
     pub(crate) checked: Vec<String>,
     pub(crate) connects: usize,
     pub(crate) numbers: Vec<String>,
@@ -110,6 +111,14 @@ impl Instance for Scripted {
         Ok(self.0.answer.lock().unwrap().clone()?)
     }
 
+    async fn portrait(&self, source: Source) -> Result<Vec<u8>, FileError> {
+        self.asked(|asked| asked.portraits.push(source));
+        match self.0.file_error.lock().unwrap().clone() {
+            Some(error) => Err(error),
+            None => Ok(vec![0xff, 0xd8]),
+        }
+    }
+
     async fn file(&self, _: &str) -> Result<Stored, FileError> {
         Err(self.0.file_error.lock().unwrap().clone().unwrap_or(FileError::Unknown))
     }
@@ -150,7 +159,8 @@ impl Instance for Scripted {
 
     async fn ask<A: Ask>(&self, question: A) -> Result<A::Told, AskError> {
         self.asked(|asked| asked.questions.push(question.into()));
-        Ok(A::told(self.0.told.lock().unwrap().clone()?).expect("what the story answers fits what was asked"))
+        // What does not fit what was asked is a fault of the instance, as it would be in a real one.
+        A::told(self.0.told.lock().unwrap().clone()?).ok_or(AskError::Internal)
     }
 
     async fn send_message(&self, command: SendMessage) -> Result<Sent, SendError> {

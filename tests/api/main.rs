@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod account;
 mod authentication;
+mod calls;
 mod chats;
 mod door;
 mod events;

@@ -138,3 +138,17 @@ async fn a_vote_names_options_of_its_poll() {
         assert!(refused.details()["options"].is_array(), "{options}");
     }
 }
+
+#[tokio::test]
+async fn what_happened_to_a_message_is_told_on_request() {
+    let story = with_messages(&["oi", "olá"]).await;
+    assert_eq!(story.get("/messages/3EB00").await.json().get("trace"), None);
+    assert_eq!(story.get("/messages/3EB00?trace=false").await.json().get("trace"), None);
+    let received = story.get("/messages/3EB00?trace=true").await.json();
+    assert_eq!(received["trace"], json!([{ "step": "sent", "at": "2025-12-30T17:30:00.000Z" }]));
+    let sent = story.get("/messages/3EB01?trace=true").await.json();
+    assert_eq!(sent["trace"], json!([{ "step": "accepted", "at": "2025-12-30T17:30:01.000Z" }]));
+    let wrong = story.get("/messages/3EB00?trace=yes").await;
+    assert_eq!(wrong.error(), error(422, "VALIDATION_ERROR"));
+    assert!(wrong.details()["trace"].is_array());
+}

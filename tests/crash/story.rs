@@ -291,7 +291,7 @@ impl Killer {
             }
             // In the middle of a commit, or whenever it happens.
             let after = self.power.is_some() && self.rng.random_bool(0.5);
-            let after = after.then(|| self.rng.random_range(0.0_f64..7.5).exp() as u32 + 1);
+            let after = after.then(|| self.rng.random_range(2.0_f64..9.0).exp() as u32 + 1);
             self.setup.environment = self.power.iter().flat_map(|power| power.environment(after)).collect();
             let mut instance = Instance::start(&self.setup);
             self.live(&mut instance).await;
@@ -315,11 +315,11 @@ impl Killer {
         let started = Instant::now();
         let millis = Duration::from_millis;
         let (connected, after) = match self.rng.random_range(0..20) {
-            0..3 => (false, millis(self.rng.random_range(0..150))),
-            3..6 => (false, millis(self.rng.random_range(100..400))),
-            6..12 => (true, millis(self.rng.random_range(0..60))),
-            12..15 => (true, millis(self.rng.random_range(0..300))),
-            _ => (true, millis(self.rng.random_range(200..1200))),
+            0..2 => (false, millis(self.rng.random_range(0..150))),
+            2..4 => (false, millis(self.rng.random_range(100..400))),
+            4..8 => (true, millis(self.rng.random_range(0..60))),
+            8..12 => (true, millis(self.rng.random_range(0..300))),
+            _ => (true, millis(self.rng.random_range(200..1500))),
         };
         let mut end = started + if connected { millis(4000) } else { after };
         let mut waiting = connected;

@@ -393,7 +393,9 @@ impl Machine {
             assert!(known.contains(id), "{id} arrived at {phone}, and nobody was told\n{}", pair.log_of(id));
         }
         // Nothing is owed.
-        assert_eq!(pair.unanswered(), 0, "stanzas that were never answered");
+        for (device, node) in pair.lab.unanswered() {
+            panic!("{device} never answered {node:?}\n{}", pair.log_of(node.text("id").unwrap_or_default()));
+        }
         let queues = pair.store(|tx| Ok::<_, Error>(tx.health().queues()?));
         assert_eq!(queues.outgoing.rows, 0, "sends that wait for ever");
         assert_eq!(pair.lab.stats().reused_keys, 0, "a message key served twice");
@@ -494,12 +496,12 @@ pub fn death() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Three days either way.
+/// Half a day either way: within a whole one, a caller may ask again under its key.
 pub fn clock() -> impl Strategy<Value = Op> {
     prop_oneof![
         1 => Just(Op::Clock(0)),
         2 => (-100..100_i64).prop_map(Op::Clock),
-        2 => (-250_000..250_000_i64).prop_map(Op::Clock),
+        2 => (-40_000..40_000_i64).prop_map(Op::Clock),
     ]
 }
 

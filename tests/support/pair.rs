@@ -143,6 +143,7 @@ impl Pair {
             server_root: [7; 32],
             public_url: "http://127.0.0.1:3000".into(),
             pair_phone: None,
+            reject_calls: None,
         };
         set(&mut settings);
         let mut pair = Self {

@@ -4,6 +4,7 @@
 use prost::Message as _;
 use serde_json::{Value, json};
 
+use super::labels::MAX_ID as MAX_LABEL_ID;
 use crate::{
     account::{
         Error,
@@ -22,7 +23,10 @@ use crate::{
 };
 
 /// Actions about a whole chat.
-const CHAT_ACTIONS: [&str; 6] = ["archive", "pin_v1", "mute", "markChatAsRead", "clearChat", "deleteChat"];
+const CHAT_ACTIONS: [&str; 7] =
+    ["archive", "pin_v1", "mute", "markChatAsRead", "clearChat", "deleteChat", "lock"];
+/// Set while a chat leaves the archive when something new comes to it (`setting_unarchiveChats`).
+pub(in crate::account) const UNARCHIVES: &str = "chats.unarchive";
 
 impl Account {
     /// Acts on one record. Events tell of what became different, unless `quiet`.
@@ -44,14 +48,27 @@ impl Account {
             ["deleteMessageForMe", chat, id, from_me, ..] if set => {
                 self.act_delete(chat, id, from_me, quiet, turn)
             }
-            ["label_edit", id] => {
-                let label = value.label_edit_action.filter(|label| set && label.deleted != Some(true));
-                let label = label.map(|label| (label.name.unwrap_or_default(), label.color.unwrap_or(0)));
-                let label = label.as_ref().map(|(name, color)| (name.as_str(), *color));
-                turn.tx.chats().set_label(id, label)?;
+            ["label_edit", id] => self.act_label(id, set, &value, quiet, turn),
+            ["label_message", label, chat, id, ..] => {
+                let on = value.label_association_action.and_then(|label| label.labeled).unwrap_or(false);
+                self.act_label_message((label, chat, id), set && on, quiet, turn)
+            }
+            ["setting_unarchiveChats"] if set => {
+                let setting = value.unarchive_chats_setting.and_then(|setting| setting.unarchive_chats);
+                match setting {
+                    Some(true) => turn.tx.settings().set(UNARCHIVES, "1")?,
+                    _ => turn.tx.settings().remove(UNARCHIVES)?,
+                }
                 Ok(())
             }
-            ["label_jid", label, chat] => {
+            ["userStatusMute", who] => {
+                let muted = value.user_status_mute_action.and_then(|mute| mute.muted).unwrap_or(false);
+                let who = who.parse::<Jid>().ok().filter(Jid::is_user).map(|jid| jid.bare());
+                let Some(who) = who else { return Ok(()) };
+                let changed = turn.tx.contacts().set_status_muted(&who, set && muted)?;
+                if changed && !quiet { self.report_contact(&who, turn) } else { Ok(()) }
+            }
+            ["label_jid", label, chat] if label.len() <= MAX_LABEL_ID => {
                 let on = value.label_association_action.and_then(|label| label.labeled).unwrap_or(false);
                 let Some(chat) = chat_of(chat, turn)? else { return Ok(()) };
                 let changed = turn.tx.chats().set_label_on(label, chat.id, set && on)?;
@@ -100,6 +117,10 @@ impl Account {
                     _ => Mute::Forever,
                 });
                 chats.set_muted(chat.id, mute)?
+            }
+            "lock" => {
+                let locked = value.lock_chat_action.as_ref().and_then(|lock| lock.locked).unwrap_or(false);
+                chats.set_locked(chat.id, set && locked)?
             }
             "markChatAsRead" => match value.mark_chat_as_read_action.as_ref().filter(|_| set) {
                 Some(mark) if mark.read == Some(false) => chats.set_marked_unread(chat.id, true)?,
@@ -214,11 +235,21 @@ impl Account {
             members.insert("archived".into(), view.archived.into());
             members.insert("pinned".into(), view.pinned.into());
             members.insert("muted_until".into(), muted(view.muted));
+            members.insert("locked".into(), view.locked.into());
             members.insert("unread_count".into(), view.unread_count.into());
             members.insert("unread".into(), (view.marked_unread || view.unread_count > 0).into());
             members.insert("labels".into(), turn.tx.chats().labels_of(chat.id)?.into());
         }
         push("chat.updated", chat, data, turn)
+    }
+
+    /// Something new came to a chat: out of the archive, if the account wants that.
+    pub(in crate::account) fn unarchive(&self, chat: &Chat, turn: &mut Turn<'_>) -> Result<(), Error> {
+        if turn.tx.settings().get(UNARCHIVES)?.is_none() {
+            return Ok(());
+        }
+        let changed = turn.tx.chats().set_archived(chat.id, false)?;
+        self.report_chat_if(changed, chat, turn)
     }
 
     /// `chat.updated` of a chat that was emptied or deleted.
@@ -233,7 +264,7 @@ impl Account {
     /// `contact.updated`.
     pub(super) fn report_contact(&self, person: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Some(contact) = turn.tx.contacts().find(person)? else { return Ok(()) };
-        let Contact { jid, lid, name, first_name, push_name } = contact;
+        let Contact { jid, lid, name, first_name, push_name, status_muted } = contact;
         let data = json!({
             "jid": jid.to_wire(),
             "lid": lid.map(|lid| lid.to_wire()),
@@ -241,6 +272,7 @@ impl Account {
             "name": name,
             "first_name": first_name,
             "push_name": push_name,
+            "status_muted": status_muted,
             "timestamp": turn.now.rfc3339_offset(),
         });
         let lane = Some(jid.to_wire());

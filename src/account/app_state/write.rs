@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use prost::Message as _;
 
-use super::Stored;
+use super::{LabelChange, Stored};
 use crate::{
     account::{
         Answer, Error, Recipient, SendError, Status,
@@ -17,9 +17,9 @@ use crate::{
     proto::{
         MessageKey, SyncActionValue,
         sync_action_value::{
-            ArchiveChatAction, ContactAction, DeleteChatAction, DeleteMessageForMeAction,
-            MarkChatAsReadAction, MuteAction, PinAction, StarAction, SyncActionMessage,
-            SyncActionMessageRange,
+            ArchiveChatAction, ClearChatAction, ContactAction, DeleteChatAction, DeleteMessageForMeAction,
+            LockChatAction, MarkChatAsReadAction, MuteAction, PinAction, PushNameSetting, StarAction,
+            StatusPrivacyAction, SyncActionMessage, SyncActionMessageRange,
         },
     },
     stanza::{CollectionAnswer, CollectionQuery, Iq},
@@ -34,6 +34,10 @@ use crate::{
 const BATCH: u32 = 100;
 /// Patches that were not on top, one after the other (whatsapp-rust's bound); then there is a pause.
 const MAX_CONFLICTS: u32 = 5;
+/// StatusPrivacyAction.StatusDistributionMode.
+const ALLOW_LIST: i32 = 0;
+const DENY_LIST: i32 = 1;
+const CONTACTS: i32 = 2;
 /// Changes that may wait.
 const MAX_WAITING: u64 = 10_000;
 
@@ -74,6 +78,29 @@ pub enum StateChange {
         /// Which.
         chat: Recipient,
     },
+    /// The messages of a chat go from the own devices; the chat stays.
+    ClearChat {
+        /// Which.
+        chat: Recipient,
+    },
+    /// A chat goes behind the phone's lock, or comes from there.
+    LockChat {
+        /// Which.
+        chat: Recipient,
+        /// Behind it.
+        on: bool,
+    },
+    /// Another name of the account, as others see it.
+    PushName(String),
+    /// Who sees the account's statuses.
+    StatusPrivacy {
+        /// `contacts`, `blacklist` or `whitelist`, as WhatsApp calls them.
+        kind: String,
+        /// Those who are named.
+        people: Vec<Jid>,
+    },
+    /// Labels.
+    Label(LabelChange),
     /// Into the address book; without a name out of it.
     Contact {
         /// Who.
@@ -100,7 +127,7 @@ pub(in crate::account) struct Upload {
     rows: Vec<i64>,
 }
 
-type Record = (Collection, Change);
+pub(super) type Record = (Collection, Change);
 
 impl Account {
     /// Takes a change: from here on it is kept until the server has it.
@@ -186,6 +213,39 @@ impl Account {
                 }
                 Err(error) => Err(error),
             },
+            StateChange::ClearChat { chat } => self.known_chat(chat, turn)?.and_then(|chat| {
+                // Starred messages go, too; what they hold stays where it was saved.
+                let index = ["clearChat", &chat.jid.to_wire(), "1", "0"].map(str::to_owned);
+                let range = range(&chat, turn).map_err(|_| SendError::Internal)?;
+                let clear_chat_action = Some(ClearChatAction { message_range: Some(range) });
+                let value = SyncActionValue { clear_chat_action, ..Default::default() };
+                Ok(vec![record(Collection::RegularHigh, 6, &index, value, now)])
+            }),
+            StateChange::LockChat { chat, on } => self.known_chat(chat, turn)?.map(|chat| {
+                let lock_chat_action = Some(LockChatAction { locked: Some(*on) });
+                let value = SyncActionValue { lock_chat_action, ..Default::default() };
+                let index = ["lock", &chat.jid.to_wire()].map(str::to_owned);
+                vec![record(Collection::RegularLow, 7, &index, value, now)]
+            }),
+            StateChange::PushName(name) => {
+                let push_name_setting = Some(PushNameSetting { name: Some(name.clone()) });
+                let value = SyncActionValue { push_name_setting, ..Default::default() };
+                let index = ["setting_pushName".to_owned()];
+                Ok(vec![record(Collection::CriticalBlock, 1, &index, value, now)])
+            }
+            StateChange::StatusPrivacy { kind, people } => {
+                let mode = match kind.as_str() {
+                    "whitelist" => ALLOW_LIST,
+                    "blacklist" => DENY_LIST,
+                    _ => CONTACTS,
+                };
+                let user_jid = people.iter().map(Jid::to_wire).collect();
+                let status_privacy = Some(StatusPrivacyAction { mode: Some(mode), user_jid });
+                let value = SyncActionValue { status_privacy, ..Default::default() };
+                let index = ["status_privacy".to_owned()];
+                Ok(vec![record(Collection::RegularHigh, 7, &index, value, now)])
+            }
+            StateChange::Label(change) => self.label_records(change, turn)?,
             StateChange::Contact { who, name, first_name } => {
                 let person = who.known_as(turn.tx, turn.now)?;
                 let lid = turn.tx.people().lid_of(&person)?;
@@ -209,12 +269,16 @@ impl Account {
         })
     }
 
-    fn known_chat(&self, chat: &Recipient, turn: &Turn<'_>) -> Result<Result<Chat, SendError>, Error> {
+    pub(super) fn known_chat(
+        &self,
+        chat: &Recipient,
+        turn: &Turn<'_>,
+    ) -> Result<Result<Chat, SendError>, Error> {
         let found = turn.tx.messages().find_chat(&chat.known_as(turn.tx, turn.now)?)?;
         Ok(found.ok_or_else(|| SendError::UnknownChat(chat.to_row())))
     }
 
-    fn message_in(
+    pub(super) fn message_in(
         &self,
         chat: &Recipient,
         id: &str,
@@ -360,7 +424,7 @@ impl Account {
     }
 }
 
-fn record(
+pub(super) fn record(
     collection: Collection,
     version: i32,
     index: &[String],

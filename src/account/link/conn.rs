@@ -13,6 +13,7 @@ use crate::{
         app_state::{Syncing, Upload},
         ask::Asked,
         code::Linking,
+        presence::Typing,
         send::PendingResend,
     },
     clock::Millis,
@@ -27,7 +28,7 @@ pub(super) const OPENING: Duration = Duration::from_secs(40);
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 /// A sent message must be acknowledged within this time, or the way out is broken.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(20);
-/// A ping must be answered within this time, whatever else comes (WhatsApp Web's figure).
+/// A ping, and the request to leave passive mode, must be answered within this time, whatever else comes (WhatsApp Web's figure).
 pub(super) const PING_WAIT: Duration = Duration::from_secs(20);
 /// Stanzas were promised, and for this long not one has come, though they were asked for all the while.
 pub(super) const DRAIN_STALLED: Duration = Duration::from_secs(30);
@@ -86,6 +87,8 @@ pub(in crate::account) enum Query {
     Group(Jid),
     /// How do the account's privacy settings stand?
     Privacy,
+    /// Whom has the account blocked?
+    Blocklist,
     /// Asked by a caller.
     Asked(Asked),
     MediaHosts,
@@ -110,6 +113,8 @@ pub(in crate::account) struct Conn {
     pub(super) next_ping: Millis,
     /// The oldest ping that was not answered.
     pub(super) pinged: Option<Millis>,
+    /// When the server was asked to leave passive mode, until it has.
+    pub(super) activating: Option<Millis>,
     pub(super) prefix: String,
     pub(super) next_id: u32,
     pub(in crate::account) queries: HashMap<String, (Query, Millis)>,
@@ -160,6 +165,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) resends: Vec<PendingResend>,
     /// Chat states that end by themselves, and when.
     pub(in crate::account) shown: Vec<(Jid, Millis)>,
+    /// Who writes or records.
+    pub(in crate::account) typing: Vec<Typing>,
     // Media.
     /// Where media go, and since when that is known.
     pub(in crate::account) media: Option<(MediaConn, Millis)>,
@@ -180,6 +187,7 @@ impl Conn {
             first_out: None,
             next_ping: now + OPENING,
             pinged: None,
+            activating: None,
             prefix: format!("{}.{}", rng.random::<u16>(), rng.random::<u16>()),
             next_id: 0,
             queries: HashMap::new(),
@@ -209,6 +217,7 @@ impl Conn {
             readdressed: HashSet::new(),
             resends: Vec::new(),
             shown: Vec::new(),
+            typing: Vec::new(),
             media: None,
             media_waiting: Vec::new(),
             reuploads: HashMap::new(),
@@ -239,6 +248,12 @@ impl Conn {
         self.queries.insert(id.clone(), (query, now));
         self.first_out.get_or_insert(now);
         id
+    }
+
+    /// An id for a stanza that nothing answers.
+    pub(in crate::account) fn plain_id(&mut self) -> String {
+        self.next_id += 1;
+        format!("{}-{}", self.prefix, self.next_id)
     }
 
     /// A query was refused: whoever waits for its answer gets another chance after a pause, which grows while the server
@@ -273,13 +288,16 @@ impl Conn {
         if let Some(first) = self.first_out {
             at = at.min(first + SILENCE);
         }
-        if let Some(pinged) = self.pinged {
-            at = at.min(pinged + PING_WAIT);
+        for asked in [self.pinged, self.activating].into_iter().flatten() {
+            at = at.min(asked + PING_WAIT);
         }
         if let Some((_, sent)) = self.in_flight.front() {
             at = at.min(*sent + ACK_WAIT);
         }
         if let Some(ends) = self.shown.iter().map(|(_, ends)| *ends).min() {
+            at = at.min(ends);
+        }
+        if let Some(ends) = self.typing.iter().map(|one| one.ends).min() {
             at = at.min(ends);
         }
         if let Some(again) = self.ask_again_at {

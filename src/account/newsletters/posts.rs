@@ -157,7 +157,7 @@ impl Account {
             content: Some(message.encode_to_vec()),
             ..Post::default()
         };
-        if self.write_node(row, &newsletter_post(newsletter, &row.wa_id, &post), turn)? {
+        if self.write_node(row, &newsletter_post(newsletter, &row.wa_id, &post), 0, turn)? {
             self.report_departure(row, newsletter, turn)?;
         }
         Ok(true)

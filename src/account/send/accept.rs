@@ -33,6 +33,8 @@ pub(in crate::account) enum Way<'a> {
     Asked(Ticket),
     /// As one of many: nothing waits for a number's look-up.
     Batch { id: &'a str, position: u32, kind: &'a str },
+    /// Of the instance's own accord.
+    Itself,
 }
 
 impl Account {

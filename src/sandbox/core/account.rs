@@ -113,8 +113,8 @@ pub(crate) struct Device {
     pub(crate) conn: Option<ConnId>,
     pub(crate) phase: Phase,
     pub(crate) available: bool,
-    /// Whose presence this connection asked for.
-    pub(crate) subscribed: BTreeSet<AccountId>,
+    /// Whose presence this connection asked for, and under which name.
+    pub(crate) subscribed: BTreeMap<AccountId, Namespace>,
     /// The last low-prekey notification still stands.
     pub(crate) low_told: bool,
 }
@@ -182,7 +182,7 @@ impl Device {
             conn: None,
             phase: Phase::Passive,
             available: false,
-            subscribed: BTreeSet::new(),
+            subscribed: BTreeMap::new(),
             low_told: false,
         }
     }

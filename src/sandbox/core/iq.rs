@@ -5,8 +5,8 @@ use crate::{
     clock::Millis,
     stanza::{
         BundleAnswer, BundleQuery, ContactAnswer, DeviceAnswer, DeviceEntry, Digest, FetchedBundle, Iq,
-        IqKind, MexQuery, Upload, UsyncAnswer, UsyncQuery, UsyncUser, contact_digits, count_answer,
-        mex_refusal, read_privacy,
+        IqKind, MexQuery, Upload, UsyncAnswer, UsyncProfile, UsyncQuery, UsyncUser, contact_digits,
+        count_answer, mex_refusal, read_privacy,
     },
     wire::{Jid, Node},
 };
@@ -61,12 +61,12 @@ impl World {
             (IqKind::Get, "w:p" | "urn:xmpp:ping", _) => Ok(Iq::result(&iq.id).attr("t", now.secs())),
             (IqKind::Set, "passive", Some("active" | "passive")) => empty,
             (_, "encrypt", _) => self.keys_query(device, iq, node, now),
-            (IqKind::Get, "usync", _) => self.usync(iq, node),
+            (IqKind::Get, "usync", _) => self.usync(device, iq, node),
             (IqKind::Get, "abt", _) => {
                 let props = Node::new("props").attr("protocol", "1").attr("hash", "sandbox");
                 Ok(Iq::result(&iq.id).child(props))
             }
-            (IqKind::Get, "blocklist", _) => Ok(Iq::result(&iq.id).child(Node::new("list"))),
+            (_, "blocklist", _) => self.blocklist_query(device, &iq.id, node, now),
             (IqKind::Get, "privacy", Some("privacy")) => {
                 Ok(Iq::result(&iq.id).child(self.privacy_of(device.account)))
             }
@@ -85,7 +85,10 @@ impl World {
             }
             (IqKind::Set, "urn:xmpp:whatsapp:dirty", Some("clean")) => empty,
             (IqKind::Set, "md", Some("remove-companion-device")) => self.logout(device, iq, node),
-            (IqKind::Get, "w:profile:picture", _) => Err((404, "item-not-found")),
+            (_, "w:profile:picture" | "status" | "disappearing_mode", _) => {
+                self.profile_query(device, &iq.id, node, now)?.ok_or(UNKNOWN)
+            }
+            (IqKind::Get, "w:biz" | "w:biz:catalog", _) => self.business_query(&iq.id, node)?.ok_or(UNKNOWN),
             (IqKind::Get, "w:mex", _) => {
                 let query = MexQuery::parse(node).map_err(|_| BAD_REQUEST)?;
                 // Not a time out, and not an error of the query: that is how the server answers (protocol 05, 14).
@@ -104,6 +107,9 @@ impl World {
     fn after_answer(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) {
         match iq.xmlns.as_deref() {
             Some("w:g2") => self.spread_news(now),
+            Some("w:profile:picture" | "status" | "disappearing_mode" | "blocklist") => {
+                self.spread_profiles(now);
+            }
             Some("passive") if node.find("active").is_some() => self.activate(device, now),
             Some("md") if node.find("remove-companion-device").is_some() => {
                 let own = self.jid(device, Namespace::Pn);
@@ -206,14 +212,14 @@ impl World {
         BundleAnswer(answers)
     }
 
-    fn usync(&self, iq: &Iq, node: &Node) -> Answer {
+    fn usync(&self, device: DeviceRef, iq: &Iq, node: &Node) -> Answer {
         let query = UsyncQuery::parse(node).map_err(|_| BAD_REQUEST)?;
         let answers: Vec<UsyncAnswer> =
-            query.users.iter().filter_map(|user| self.usync_user(&query, user)).collect();
+            query.users.iter().filter_map(|user| self.usync_user(&query, user, device)).collect();
         Ok(UsyncAnswer::build_all(&iq.id, &query, &answers))
     }
 
-    fn usync_user(&self, query: &UsyncQuery, user: &UsyncUser) -> Option<UsyncAnswer> {
+    fn usync_user(&self, query: &UsyncQuery, user: &UsyncUser, asking: DeviceRef) -> Option<UsyncAnswer> {
         let (asked, who, contact) = match user {
             UsyncUser::Jid(jid) => (jid.clone(), self.resolve(jid), None),
             UsyncUser::Phone(text) => {
@@ -234,6 +240,7 @@ impl World {
                 lid: None,
                 devices: None,
                 contact: Some(contact),
+                profile: UsyncProfile::default(),
             });
         };
         let account = self.account(who.account);
@@ -253,7 +260,8 @@ impl World {
                 .collect(),
             key_index_list: Some(account.key_index_list.clone()),
         });
-        Some(UsyncAnswer { jid, pn, lid, devices, contact })
+        let profile = self.usync_profile(query, asking.account, who.account);
+        Some(UsyncAnswer { jid, pn, lid, devices, contact, profile })
     }
 
     fn hand_on_tokens(&mut self, device: DeviceRef, node: &Node, now: Millis) {

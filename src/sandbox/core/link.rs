@@ -240,6 +240,7 @@ impl World {
         let device = self.next_device(account).ok_or(OperateError::Conflict("no device number is left"))?;
         self.account_mut(account).key_index += 1;
         let id = self.server_id();
+        let business_name = self.business_name(account);
         let Self { accounts, rng, .. } = self;
         let Some(owner) = accounts.get(account.0) else { return Err(OperateError::NoSuchPhone) };
         let link = adv::Link {
@@ -257,7 +258,7 @@ impl World {
             jid: owner.jid(Namespace::Pn, device),
             lid: Some(owner.jid(Namespace::Lid, device)),
             platform: Some(owner.platform.clone()),
-            business_name: None,
+            business_name,
         };
         let key_index = owner.key_index;
         if let Some(Conn { state: ConnState::Pairing(pairing), .. }) = self.conns.get_mut(&conn) {

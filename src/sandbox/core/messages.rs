@@ -85,7 +85,12 @@ impl World {
         ack.phash = plan.phash;
         // The sender hears of it before anybody else does, so that a status goes 2, 3, 4.
         self.send_ack(from, &ack, now);
+        let private = out.to.is_user();
         for (target, encs) in plan.targets {
+            // Whoever is blocked is told that it was sent, and no more.
+            if private && self.has_blocked(target.account, from.account) {
+                continue;
+            }
             if target.account != from.account {
                 self.account_mut(from.account).peers.insert(target.account);
                 self.account_mut(target.account).peers.insert(from.account);

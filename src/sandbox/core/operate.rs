@@ -20,6 +20,8 @@ pub(crate) enum OperateError {
     NoSuchDevice,
     #[error("no such message")]
     NoSuchMessage,
+    #[error("no such call, or it is over")]
+    NoSuchCall,
     #[error("no such group")]
     NoSuchGroup,
     #[error("no socket waits with that code")]

@@ -110,6 +110,7 @@ impl World {
                 }
             }
             "chatstate" => {}
+            "call" => self.phone_hears_call(phone, node, now),
             "notification" if phone.device == 0 && node.text("type") == Some("server_sync") => {
                 self.phone_acks(phone, node);
                 self.phone_syncs(phone.account, now);

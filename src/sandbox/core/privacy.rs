@@ -8,16 +8,17 @@ use crate::{
 };
 
 /// The settings that clients ask for: name, default first among the values it may have.
-const SETTINGS: [(&str, &[&str]); 9] = [
+const SETTINGS: [(&str, &[&str]); 10] = [
     ("last", &["all", "contacts", "none"]),
     ("online", &["all", "match_last_seen"]),
     ("profile", &["all", "contacts", "none"]),
     ("status", &["all", "contacts", "none"]),
     ("readreceipts", &["all", "none"]),
-    ("groupadd", &["all", "contacts"]),
+    ("groupadd", &["all", "contacts", "none"]),
     ("calladd", &["all", "known"]),
     ("messages", &["all", "contacts"]),
     ("defense", &["off", "on_standard"]),
+    ("stickers", &["contacts", "none"]),
 ];
 
 impl World {

@@ -269,12 +269,13 @@ impl World {
             }
             Some("subscribe") => {
                 let Some(whom) = node.jid("to").and_then(|jid| self.resolve(&jid)) else { return };
-                if let Some(known) = self.device_mut(device) {
-                    known.subscribed.insert(whom.account);
-                }
                 let namespace = node.jid("to").map_or(Namespace::Pn, |jid| Namespace::of(&jid));
-                let stanza = self.presence_of(whom.account, namespace);
-                self.answer(device, stanza, now);
+                if let Some(known) = self.device_mut(device) {
+                    known.subscribed.insert(whom.account, namespace);
+                }
+                if let Some(stanza) = self.presence_for(whom.account, device.account, namespace) {
+                    self.answer(device, stanza, now);
+                }
             }
             Some("unsubscribe") => {
                 let whom = node.jid("to").and_then(|jid| self.resolve(&jid));
@@ -286,25 +287,20 @@ impl World {
         }
     }
 
-    fn presence_of(&self, account: super::AccountId, namespace: Namespace) -> Node {
-        let account = self.account(account);
-        let available = account.devices.values().any(|d| d.available);
-        Node::new("presence")
-            .attr("from", account.jid(namespace, 0))
-            .attr_opt("type", (!available).then_some("unavailable"))
-    }
-
     pub(super) fn tell_presence(&mut self, account: super::AccountId, now: Millis) {
-        let stanza = self.presence_of(account, Namespace::Pn);
-        let subscribers: Vec<ConnId> = self
-            .accounts
-            .iter()
-            .flat_map(|a| a.devices.values())
-            .filter(|d| d.subscribed.contains(&account))
-            .filter_map(|d| d.conn)
-            .collect();
-        for conn in subscribers {
-            self.emit(conn, stanza.clone(), now);
+        self.note_last_seen(account, now);
+        let mut told: Vec<(ConnId, Node)> = Vec::new();
+        for (id, subscriber) in self.accounts.iter().enumerate() {
+            for device in subscriber.devices.values() {
+                let (Some(conn), Some(namespace)) = (device.conn, device.subscribed.get(&account)) else {
+                    continue;
+                };
+                let stanza = self.presence_for(account, super::AccountId(id), *namespace);
+                told.extend(stanza.map(|stanza| (conn, stanza)));
+            }
+        }
+        for (conn, stanza) in told {
+            self.emit(conn, stanza, now);
         }
     }
 
@@ -319,6 +315,9 @@ impl World {
             return self.chatstate_in_group(device, &to, &state, now);
         }
         let Some(chat) = self.resolve(&to).filter(|chat| chat.account != device.account) else { return };
+        if self.has_blocked(chat.account, device.account) {
+            return;
+        }
         let from = self.account(device.account).jid(Namespace::of(&to), 0);
         let stanza = Node::new("chatstate").attr("from", from).child(state.clone());
         let until = now + self.settings.chatstate_ttl;

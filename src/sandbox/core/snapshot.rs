@@ -48,6 +48,8 @@ pub(crate) struct Snapshot {
     accounts: Vec<SavedAccount>,
     #[serde(default)]
     groups: Vec<saved_groups::SavedGroup>,
+    #[serde(default)]
+    profiles: serde_json::Value,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -199,7 +201,8 @@ impl World {
     pub(crate) fn snapshot(&self, starts: u64) -> Snapshot {
         let accounts = self.accounts.iter().map(SavedAccount::of).collect();
         let groups = self.groups.values().map(saved_groups::SavedGroup::of).collect();
-        Snapshot { version: VERSION, starts, next_id: self.next_id, accounts, groups }
+        let profiles = serde_json::to_value(&self.profiles).unwrap_or_default();
+        Snapshot { version: VERSION, starts, next_id: self.next_id, accounts, groups, profiles }
     }
 
     /// Fills an empty world.
@@ -214,6 +217,13 @@ impl World {
             self.by_pn.insert(account.pn.clone(), AccountId(n));
             self.by_lid.insert(account.lid.clone(), AccountId(n));
             self.accounts.push(account);
+        }
+        if !snapshot.profiles.is_null() {
+            let profiles = serde_json::from_value(snapshot.profiles.clone());
+            self.profiles = profiles.map_err(|_| SnapshotError::Damaged("profiles"))?;
+            if !self.profiles.fit(count) {
+                return Err(SnapshotError::Damaged("account number"));
+            }
         }
         for saved in &snapshot.groups {
             let group = saved.restore(count)?;

@@ -7,7 +7,7 @@ use super::{
     AccountId, Namespace, OperateError, World, account::Account, faults::Kind, journal::Direction,
     messages::bare, phone_life::text_of,
 };
-use crate::{clock::Millis, proto, sandbox::media::MediaView, stanza::ReceiptKind};
+use crate::{clock::Millis, proto, sandbox::media::MediaView, stanza::ReceiptKind, wire::Node};
 
 /// A companion of a phone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -261,6 +261,17 @@ impl World {
             refused: journal.refused.clone(),
             unknown: journal.unknown.clone(),
         }
+    }
+
+    /// What waits in queues: for which device, and what.
+    pub(crate) fn unanswered(&self) -> Vec<(String, Node)> {
+        let devices = self.accounts.iter().flat_map(|account| {
+            account
+                .devices
+                .values()
+                .map(move |device| (account.jid(Namespace::Pn, device.id).to_wire(), device))
+        });
+        devices.flat_map(|(jid, d)| d.queue.entries().map(move |e| (jid.clone(), e.node.clone()))).collect()
     }
 
     /// The last stanzas of one device, or of all.

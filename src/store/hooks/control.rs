@@ -32,7 +32,7 @@ impl Pause {
         }
     }
 
-    pub(super) fn of(text: &str) -> Self {
+    pub(in crate::store) fn of(text: &str) -> Self {
         if text == Self::Gone.as_str() { Self::Gone } else { Self::Requested }
     }
 }

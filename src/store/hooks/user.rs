@@ -18,7 +18,7 @@ pub const KINDS_DEFAULT: [&str; 6] = [
 ];
 
 /// Every kind that a hook can name: the six, those of platform-webhooks.md §4.4, and what this program tells besides.
-pub const KINDS: [&str; 26] = [
+pub const KINDS: [&str; 31] = [
     "message.received",
     "message.sent",
     "message.status",
@@ -39,8 +39,13 @@ pub const KINDS: [&str; 26] = [
     "newsletter.updated",
     "contact.updated",
     "contact.identity_resolved",
+    "contact.blocked",
+    "label.updated",
+    "message.labeled",
+    "account.updated",
     "chat.updated",
     "call.received",
+    "call.ended",
     "history.progress",
     "instance.health",
     "account.restricted",

@@ -74,6 +74,8 @@ export class Companion {
   states = new Journal('app state seen by Baileys');
   /** `{chat, who, state}`: available, unavailable, composing, recording. */
   presences = new Journal('presences seen by Baileys');
+  /** What it is told of calls: `{id, from, status, isVideo, isGroup, callerPn}`. */
+  calls = new Journal('calls seen by Baileys');
   /** `{connection, code?}`, `{qr}`, `{isOnline}`, `{name}` … */
   connection = new Journal('connection of Baileys');
   /** Lines of level warning and above, as text. */
@@ -219,6 +221,7 @@ export class Companion {
     sock.ev.on('messages.reaction', (reactions) => {
       for (const { key, reaction } of reactions) this.reactions.push({ id: key.id, text: reaction.text, key: reaction.key });
     });
+    sock.ev.on('call', (calls) => calls.forEach((call) => this.calls.push(call)));
     sock.ev.on('presence.update', ({ id, presences }) => {
       for (const [who, { lastKnownPresence }] of Object.entries(presences)) {
         this.presences.push({ chat: id, who, state: lastKnownPresence });
@@ -340,6 +343,10 @@ export class Companion {
 
   /** The decrypted file of a message. */
   download = (message) => downloadMediaMessage(message, 'buffer', { options: { dispatcher: this.#dispatcher } });
+
+  /** What it is told of one call with that status. */
+  callWith = (id, status, patience) =>
+    this.calls.find(`${status} of call ${id}`, (call) => call.id === id && call.status === status, patience);
 
   messageWith = (id) => this.messages.find(`message ${id}`, (message) => message.id === id && message.text !== undefined);
   /** The same for a message of any kind. */

@@ -83,6 +83,13 @@ export class Phone {
   scan = (qr) => this.sandbox.post(`${this.path}/scan-qr`, qr);
   /** Types a code that a companion shows; rejects if it was the wrong one. */
   typeCode = (code) => this.sandbox.post(`${this.path}/link-code`, { code });
+  /** Calls a number or JID; the call's id. */
+  call = async (to, more = {}) => (await this.sandbox.post(`${this.path}/call`, { to, ...more })).id;
+  answer = (id) => this.sandbox.post(`${this.path}/answer`, { id });
+  /** Ends a call, or rejects one that rings. */
+  hangUp = (id) => this.sandbox.post(`${this.path}/hangup`, { id });
+  /** What became of a call, as the phone lists it. */
+  callState = async (id) => (await this.sandbox.get(`${this.path}/calls`)).calls.find((call) => call.id === id)?.state;
   companions = async () => (await this.sandbox.get(this.path)).companions;
   unlink = (device) => this.sandbox.post(`${this.path}/unlink`, { device });
   send = async (to, text, more = {}) => (await this.sandbox.post(`${this.path}/send`, { to, text, ...more })).id;
