@@ -391,6 +391,8 @@ impl Account {
         if let Some(outage) = &mut self.outage {
             outage.since = outage.since.min(turn.now);
         }
+        self.release_put_off(turn)?;
+        self.ask_again_at = self.ask_again_at.map(|at| at.min(turn.now));
         if self.conn.is_some() {
             return self.lose("clock_set_back", turn);
         }

@@ -10,6 +10,7 @@ use super::{
     Error, Status,
     dispatch::{Account, Turn},
     link::Query,
+    newsletters::is_newsletter,
     sender_keys::in_chat,
 };
 use crate::{
@@ -44,6 +45,8 @@ const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 /// Then it counts as refused.
 const UNAVAILABLE_TRIES: u32 = 5;
+/// No send is put off for longer.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 << UNAVAILABLE_TRIES);
 /// Longest word of WhatsApp's that is kept.
 const WORD: usize = 64;
 
@@ -264,7 +267,7 @@ impl Account {
         self.retrying = true;
         let table = turn.tx.standing();
         let tries = table.refusals(row.seq)?;
-        let of_many = in_chat(&to);
+        let of_many = in_chat(&to) || is_newsletter(&to);
         let pause = match code {
             REACHOUT | CAPPED if !of_many => {
                 table.suspect(row.seq, code)?;
@@ -296,7 +299,7 @@ impl Account {
 
     /// What was put off until now goes on.
     pub(super) fn release_put_off(&mut self, turn: &Turn<'_>) -> Result<(), Error> {
-        self.put_off_until = turn.tx.standing().release_due(turn.now)?;
+        self.put_off_until = turn.tx.standing().release_due(turn.now, LONGEST_PAUSE)?;
         Ok(())
     }
 
