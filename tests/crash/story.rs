@@ -386,6 +386,7 @@ fn line_faults(rng: &mut StdRng) -> serde_json::Value {
     maybe(0.4, "reorder", json!({ "probability": 0.1 }), rng);
     maybe(0.4, "drop_acks", json!({ "probability": 0.05 }), rng);
     maybe(0.4, "corrupt", json!({ "probability": 0.03 }), rng);
+    maybe(0.4, "stale", json!({ "probability": 0.03 }), rng);
     maybe(0.3, "withhold", json!({ "probability": 0.02 }), rng);
     maybe(0.3, "cdn", json!({ "status": 500, "probability": 0.1 }), rng);
     maybe(0.2, "cdn_cut", json!({ "probability": 0.1 }), rng);
