@@ -388,6 +388,8 @@ impl Account {
         }
         tracing::warn!(seconds = back.as_secs(), "the clock was set back");
         self.seen.forget_times(turn.now);
+        self.reading.pull_in(turn)?;
+        self.release_put_off(turn)?;
         if let Some(outage) = &mut self.outage {
             outage.since = outage.since.min(turn.now);
         }
