@@ -45,8 +45,6 @@ const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 /// Then it counts as refused.
 const UNAVAILABLE_TRIES: u32 = 5;
-/// No send is put off for longer.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 << UNAVAILABLE_TRIES);
 /// Longest word of WhatsApp's that is kept.
 const WORD: usize = 64;
 
@@ -299,7 +297,7 @@ impl Account {
 
     /// What was put off until now goes on.
     pub(super) fn release_put_off(&mut self, turn: &Turn<'_>) -> Result<(), Error> {
-        self.put_off_until = turn.tx.standing().release_due(turn.now, LONGEST_PAUSE)?;
+        self.put_off_until = put_off_until(turn)?;
         Ok(())
     }
 
@@ -320,6 +318,15 @@ impl Account {
         }
         Ok(())
     }
+}
+
+/// Sends that were put off until now go on; when the next one does. The clock may have been set back since they were put
+/// off, also while no process ran that would have seen it.
+pub(super) fn put_off_until(turn: &Turn<'_>) -> Result<Option<Millis>, Error> {
+    let longest = FORBIDDEN_PAUSE.max(UNAVAILABLE_PAUSE * (1 << (UNAVAILABLE_TRIES - 1)));
+    let table = turn.tx.standing();
+    table.pull_in(turn.now + longest)?;
+    Ok(table.release_due(turn.now)?)
 }
 
 fn warn(error: MexError, what: &'static str) {

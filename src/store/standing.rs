@@ -1,8 +1,6 @@
 //! What WhatsApp lets the account do, as it was last told: reach-out time lock, cap on new chats, bans; and the sends that
 //! are held back because of it (protocol 06, 2.2 to 2.8).
 
-use std::time::Duration;
-
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{Error, Tx, queue::Outgoing, sql, unsql};
@@ -264,20 +262,26 @@ impl StandingTable<'_> {
         Ok(())
     }
 
+    /// Nothing is put off beyond `latest`: what is, was before the clock was set back.
+    pub fn pull_in(&self, latest: Millis) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached("UPDATE outgoing SET again_at = ?1 WHERE held = 2 AND again_at > ?1")?
+            .execute([sql(latest.0)])?;
+        Ok(())
+    }
+
     /// How often a send was refused and written again.
     pub fn refusals(&self, seq: i64) -> Result<u32, Error> {
         let mut statement = self.0.conn().prepare_cached("SELECT refusals FROM outgoing WHERE seq = ?1")?;
         Ok(statement.query_row([seq], |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
-    /// What was put off until now goes on, and what is put off for longer than anything is: the clock was set back since.
-    /// When the next one does.
-    pub fn release_due(&self, now: Millis, longest: Duration) -> Result<Option<Millis>, Error> {
+    /// What was put off until now goes on. When the next one does.
+    pub fn release_due(&self, now: Millis) -> Result<Option<Millis>, Error> {
         let conn = self.0.conn();
-        conn.prepare_cached(
-            "UPDATE outgoing SET held = 0 WHERE held = 2 AND (again_at <= ?1 OR again_at > ?2)",
-        )?
-        .execute([sql(now.0), sql((now + longest).0)])?;
+        conn.prepare_cached("UPDATE outgoing SET held = 0 WHERE held = 2 AND again_at <= ?1")?
+            .execute([sql(now.0)])?;
         let mut next = conn.prepare_cached("SELECT MIN(again_at) FROM outgoing WHERE held = 2")?;
         Ok(next.query_row([], |row| row.get::<_, Option<i64>>(0))?.map(|at| Millis(unsql(at))))
     }
