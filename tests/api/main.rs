@@ -20,6 +20,7 @@ mod link;
 mod media;
 mod messages;
 mod more;
+mod names;
 mod numbers;
 mod routing;
 mod schedule;
