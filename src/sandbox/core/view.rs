@@ -24,6 +24,8 @@ pub struct CompanionView {
     pub name: String,
     /// It is connected.
     pub online: bool,
+    /// Stanzas that it has not acknowledged yet.
+    pub queued: usize,
 }
 
 /// A phone.
@@ -332,6 +334,7 @@ fn companions(account: &Account) -> Vec<CompanionView> {
                 .to_owned(),
             name: d.title.clone(),
             online: d.conn.is_some() || account.phone.online && account.played.contains_key(&d.id),
+            queued: d.queue.len(),
         })
         .collect()
 }

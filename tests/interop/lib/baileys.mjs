@@ -143,7 +143,21 @@ export class Companion {
     await this.sock.sendPresenceUpdate('available');
     await this.#settled(0);
     await this.messages.find('the last of its history', ({ message }) => historyOf(message)?.progress === 100);
+    await this.#acknowledged();
     return this;
+  }
+
+  /** The server waits for nothing more: what it had to say would else be said again to whoever stops now. */
+  async #acknowledged() {
+    const [number, device] = this.jid.match(/\d+/g);
+    const end = Date.now() + PATIENCE;
+    for (;;) {
+      const { companions } = await this.#sandbox.get(`/phones/${number}`);
+      const own = companions.find((companion) => companion.device === Number(device));
+      if (own?.queued === 0) return;
+      if (Date.now() > end) throw new Error(`${this.jid} does not acknowledge ${own?.queued} stanzas`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   /** Connects with what is in the folder. */
