@@ -20,7 +20,11 @@ use wazap::{
     },
     sandbox::Sending,
     stanza::ReceiptKind,
-    store::{chats::ChatView, history::Coverage, messages::Message as Stored},
+    store::{
+        chats::ChatView,
+        history::{Announced, Coverage},
+        messages::Message as Stored,
+    },
     wire::Jid,
 };
 
@@ -624,4 +628,40 @@ fn a_message_that_could_not_be_read_and_comes_as_history_is_reported() {
     pair.pass(MINUTE);
     assert_eq!(pair.received(), [id], "once");
     assert_eq!(pair.unanswered(), 0);
+}
+
+/// History can overtake a message that is still on its way: that one is no past either.
+#[test]
+fn a_message_that_history_has_overtaken_is_reported_when_it_comes() {
+    let mut pair = Pair::linked(132);
+    // No message comes through for now.
+    pair.copies = |node| usize::from(node.tag != "message");
+    let id = pair.phone_sends(ALICE, "on its way");
+    pair.drive();
+    let alice = format!("{ALICE}@s.whatsapp.net");
+    let known = conversation(&alice, vec![said(&alice, &id, false, 0, &text("on its way"))]);
+    let sync = HistorySync { conversations: vec![known], ..sync(3) };
+    // The server had them in the other order.
+    pair.store(move |tx| {
+        let notification = inline(&sync).encode_to_vec();
+        let announced = Announced {
+            wa_id: "HISTORY",
+            notification: &notification,
+            sync_type: 3,
+            chunk: 1,
+            progress: None,
+            request: None,
+        };
+        tx.history().announce(&announced, pair::START)
+    });
+    pair.kill();
+    pair.pass(Duration::from_secs(10));
+    assert!(pair.received().is_empty(), "not yet");
+    assert_eq!(messages(&pair, chat_of(&pair, alice.parse().unwrap()).chat.id).len(), 1, "history is read");
+    pair.copies = |_| 1;
+    pair.cut();
+    pair.pass(MINUTE);
+    assert_eq!(pair.received(), [id], "once, and with its own id");
+    assert_eq!(pair.unanswered(), 0);
+    pair.assert_well_behaved();
 }

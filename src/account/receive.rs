@@ -82,14 +82,18 @@ impl Account {
             from_me: source.from_me,
             participant: in_chat(&source.chat.jid).then(|| source.sender.bare()),
         };
-        if turn.tx.history().same(&key)?.is_some() {
+        if let Some((row, _)) = turn.tx.history().same(&key)? {
+            let untold = turn.tx.history().take_untold(row)?;
             // Sent again by somebody whom another way of getting it has overtaken: it may open a new session. And what
             // is told everybody again comes with the key to the next ones.
             let resent = incoming.encs.iter().any(|enc| enc.count.is_some());
             let keys =
                 in_chat(&incoming.from) && incoming.encs.iter().any(|enc| enc.kind != EncKind::SenderKey);
-            if resent || keys {
+            if resent || keys || untold {
                 self.open(&incoming, &source, turn)?;
+            }
+            if untold {
+                self.report_again(row, &source, turn)?;
             }
             self.confirm(&incoming, &source, turn);
             return Ok(());
@@ -299,6 +303,20 @@ impl Account {
             key,
         };
         self.keep(&Reported { message: &message, chat: &source.chat, sender: &source.sender }, turn)
+    }
+
+    /// Reports a message that is there without that anybody was told.
+    fn report_again(&self, row: i64, source: &Source, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let Some(known) = turn.tx.messages().by_row(row)? else { return Ok(()) };
+        let message = NewMessage {
+            key: known.key,
+            uuid: known.uuid,
+            at: known.at,
+            push_name: known.push_name,
+            content: known.content,
+            progress: known.progress,
+        };
+        self.report(&Reported { message: &message, chat: &source.chat, sender: &source.sender }, turn)
     }
 
     /// Stores a message that came in, and reports it; nothing if it is there already.

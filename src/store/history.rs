@@ -8,6 +8,8 @@ use crate::{clock::Millis, wire::Jid};
 
 /// Announcements that wait at most. A phone with ten years of chats announces some hundreds.
 const MAX_WAITING: i64 = 10_000;
+/// Messages remembered at a time that may yet come by themselves.
+const MAX_UNTOLD: i64 = 1_000;
 
 /// What the phone announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,6 +278,24 @@ impl History<'_> {
             .prepare_cached("UPDATE history_request SET state = iif(?2, 1, 2) WHERE id = ?1")?
             .execute(params![id, answered])?;
         Ok(())
+    }
+
+    /// Nobody was told of this message, which may yet come by itself. So many are remembered, the newest ones.
+    pub fn is_untold(&self, message: i64) -> Result<(), Error> {
+        let conn = self.0.conn();
+        conn.prepare_cached("INSERT OR IGNORE INTO untold (message) VALUES (?1)")?.execute([message])?;
+        conn.prepare_cached(
+            "DELETE FROM untold WHERE message IN (SELECT message FROM untold ORDER BY message DESC LIMIT -1 OFFSET ?1)",
+        )?
+        .execute([MAX_UNTOLD])?;
+        Ok(())
+    }
+
+    /// Whether nobody was told of this message; now somebody is.
+    pub fn take_untold(&self, message: i64) -> Result<bool, Error> {
+        let taken =
+            self.0.conn().prepare_cached("DELETE FROM untold WHERE message = ?1")?.execute([message])?;
+        Ok(taken > 0)
     }
 
     /// This message does something to one that has not come yet.

@@ -168,7 +168,7 @@ impl Queue<'_> {
     }
 
     /// Whether some message of this id and direction in this chat could not be decrypted so far.
-    pub fn awaits(&self, key: &MessageKey) -> Result<bool, Error> {
+    pub fn lacks(&self, key: &MessageKey) -> Result<bool, Error> {
         let mut statement = self.0.conn().prepare_cached(
             "SELECT 1 FROM inbound_pending WHERE chat = ?1 AND wa_id = ?2 AND from_me = ?3",
         )?;

@@ -1,7 +1,7 @@
 //! What of history goes into the tables, and how: the same way as live traffic, but told to nobody, and as something that
 //! was read long ago. A message that is there already stays what it is.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use prost::Message as _;
 
@@ -36,6 +36,8 @@ const REVOKED: i32 = 1;
 const MAX_ID: usize = 128;
 /// Longest name that is kept.
 const MAX_NAME: usize = 1024;
+/// A message that is not older may be on its way here as well.
+const MOMENTS: Duration = Duration::from_secs(3600);
 /// Below this, a time in milliseconds would lie in 1973: it is one in seconds.
 const FIRST_MILLIS: u64 = 100_000_000_000;
 
@@ -231,7 +233,7 @@ impl Account {
             None => chat.jid.clone(),
         };
         let key = MessageKey { chat: chat.id, wa_id, from_me, participant };
-        if turn.tx.queue().awaits(&key)? {
+        if turn.tx.queue().lacks(&key)? {
             // It came as something that could not be read, and is no past to whoever was told so.
             let named = proto::MessageKey {
                 remote_jid: Some(chat.jid.to_wire()),
@@ -324,6 +326,9 @@ impl Account {
             if let Some(early) = turn.tx.messages().by_row(early)? {
                 self.apply_early(early, chat, turn)?;
             }
+        }
+        if !stands_in && message.at + MOMENTS > turn.now {
+            turn.tx.history().is_untold(row)?;
         }
         if stands_in {
             turn.tx.history().comes_early(chat.id, &message.key.wa_id, row)?;
