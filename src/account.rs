@@ -8,6 +8,7 @@ mod changes;
 mod code;
 mod content;
 mod dispatch;
+mod early;
 mod events;
 mod evidence;
 mod groups;
@@ -68,6 +69,9 @@ use crate::{
     store::{self, Tx, access::IdempotencyKey, people::Number},
     wire::Jid,
 };
+
+/// Longest id of a message that is remembered; real ones have 20 to 32 characters.
+const MAX_ID: usize = 128;
 
 /// What stops a turn.
 #[derive(Debug, thiserror::Error)]

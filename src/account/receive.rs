@@ -292,7 +292,8 @@ impl Account {
         let Reported { message, chat, sender } = reported;
         file(row, &message.content, turn)?;
         self.learn_timer(&message.content, chat, sender, message.at, turn)?;
-        self.report(reported, turn)
+        self.report(reported, turn)?;
+        self.settle_early(row, reported, turn)
     }
 
     /// Decrypted, and still no message. A refused status would block the queue behind it.
