@@ -6,6 +6,7 @@ mod ask;
 mod calls;
 mod changes;
 mod code;
+mod communities;
 mod content;
 mod dispatch;
 mod early;
@@ -17,6 +18,7 @@ mod identity;
 mod link;
 mod manners;
 mod media;
+mod newsletters;
 mod notices;
 mod pairing;
 mod payload;
@@ -47,6 +49,7 @@ pub use app_state::{Blob, LabelChange, StateChange};
 pub use ask::{Ask, AskError, Question, Told};
 pub use calls::{CallCommand, RejectCalls};
 pub use code::CodeState;
+pub use communities::{CommunityAnswer, CommunityCommand, SubGroup};
 pub use content::text_of;
 pub use dispatch::{Account, Answer, CloseCause, Command, Dial, Effect, Input, Settings, Ticket, Turn};
 pub use evidence::{Ended, Evidence, Offline};
@@ -56,6 +59,7 @@ pub use history::{
     fuzz_history,
 };
 pub use media::Attachment;
+pub use newsletters::{NewsletterAnswer, NewsletterCommand, NewsletterName, NewsletterView, PostName};
 pub use profile::{BusinessView, OWN_ABOUT, PictureView, PrivacyView, ProfileAnswer, ProfileCommand};
 pub use standing::standing_view;
 pub use view::Viewer;
@@ -334,6 +338,8 @@ pub struct Media {
     pub url: String,
     /// The same without the host.
     pub direct_path: String,
+    /// Uploaded as it is, as everything in a newsletter: no key opens it.
+    pub open: bool,
     /// What opens it.
     pub media_key: [u8; 32],
     /// SHA-256 of the file.

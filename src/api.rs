@@ -12,6 +12,7 @@ mod business;
 mod calls;
 mod chats;
 mod choices;
+mod communities;
 mod contacts;
 mod error;
 mod events;
@@ -29,6 +30,7 @@ mod link;
 mod manners;
 mod media;
 mod messages;
+mod newsletters;
 mod numbers;
 mod paced;
 mod page;
@@ -190,6 +192,27 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         )
         .route("/groups/{jid}/requests", get(groups::requests).post(groups::decide))
         .route("/calls/{id}/reject", post(calls::reject))
+        .route("/communities", get(communities::list).post(communities::create))
+        .route("/communities/{jid}", get(communities::info).delete(communities::deactivate))
+        .route("/communities/{jid}/groups", post(communities::create_group))
+        .route("/communities/{jid}/groups/{group}", put(communities::link).delete(communities::unlink))
+        .route("/communities/{jid}/groups/{group}/join", post(communities::join))
+        .route("/communities/{jid}/participants", get(communities::participants).delete(communities::remove))
+        .route("/newsletters", get(newsletters::list).post(newsletters::create))
+        .route("/newsletters/invite/{code}", get(newsletters::invite_info))
+        .route(
+            "/newsletters/{jid}",
+            get(newsletters::info).patch(newsletters::change).delete(newsletters::delete),
+        )
+        .route("/newsletters/{jid}/follow", post(newsletters::follow).delete(newsletters::unfollow))
+        .route("/newsletters/{jid}/mute", post(newsletters::mute).delete(newsletters::unmute))
+        .route("/newsletters/{jid}/live", post(newsletters::live))
+        .route("/newsletters/{jid}/views", post(newsletters::views))
+        .route(
+            "/newsletters/{jid}/messages",
+            get(newsletters::posts).post(newsletters::post).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/newsletters/{jid}/messages/{id}/reaction", post(newsletters::react))
         .route("/mark-read", post(manners::mark_read))
         .route("/send-presence", post(manners::chat_state))
         .route("/presence", post(manners::presence))

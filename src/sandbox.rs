@@ -38,8 +38,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
     AppStateView, BusinessSpec, CallView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView,
-    LogLine, MessageView, ParticipantView, PhoneChange, PhoneView, ProductSpec, ProfileView, ReceiptView,
-    Sending, StandingChange, StatsView,
+    LogLine, MessageView, NewsletterView, ParticipantView, PhoneChange, PhoneView, PostView, ProductSpec,
+    ProfileView, ReceiptView, Sending, StandingChange, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

@@ -12,6 +12,7 @@ mod link_code;
 mod media;
 mod message;
 mod mex;
+mod newsletters;
 mod notification;
 mod pairing;
 mod prekeys;
@@ -29,6 +30,10 @@ pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
 pub use blocklist::{BlockNotice, BlockQuery, Blocklist};
 pub use call::{Call, CallAction, CallOffer};
 pub use groups::{
+    CommunityQuery, Place, SubGroup, Tie, read_link_errors, read_linked_group, read_linked_members,
+    read_sub_groups,
+};
+pub use groups::{
     Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
     MemberChange, MemberResult, Rank, group_answer, joined, participant_hash, read_groups, read_invite,
     read_join_requests, read_results,
@@ -38,6 +43,10 @@ pub use link_code::{CompanionFinish, CompanionHello, LinkCodeNotice, LinkCodeQue
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
 pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};
 pub use mex::{MexError, MexNotice, mex_answer, mex_errors, mex_query, read_mex_answer, read_mex_query};
+pub use newsletters::{
+    NewsletterQuery, Post, build_posts, newsletter_post, newsletter_reaction, newsletter_views, read_live,
+    read_newsletter_views, read_posts,
+};
 pub use notification::{DeviceChange, ListedDevice, Notification, NotificationKind};
 pub use pairing::{PairDevice, PairDeviceSign, PairSuccess, QrCode};
 pub use prekeys::{

@@ -25,6 +25,7 @@ pub mod labels;
 pub mod links;
 pub mod messages;
 mod migrate;
+pub mod newsletters;
 pub mod people;
 pub mod privacy_tokens;
 pub mod profiles;

@@ -153,6 +153,9 @@ async fn a_group_is_called_what_its_subject_says_and_statuses_are_no_chat() {
             admins_add: false,
             approval: false,
             member: true,
+            community: false,
+            parent: None,
+            announcements: false,
             fetched_at: Millis(1),
         })?;
         assert_eq!(view(tx, chat)?.name.as_deref(), Some("Loja"));

@@ -36,6 +36,9 @@ fn group() -> Group {
         admins_add: true,
         approval: false,
         member: true,
+        community: false,
+        parent: None,
+        announcements: false,
         fetched_at: NOW,
     }
 }

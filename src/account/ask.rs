@@ -6,9 +6,11 @@
 
 use super::{
     Answer, CallCommand, Error, Status, Ticket,
+    communities::{CommunityAnswer, CommunityCommand, CommunityWork},
     dispatch::{Account, Effect, Turn},
     groups::{GroupAnswer, GroupCommand, GroupWork},
     link::Query,
+    newsletters::{NewsletterAnswer, NewsletterCommand},
     profile::{ProfileAnswer, ProfileCommand, ProfileWork},
 };
 use crate::wire::Node;
@@ -22,6 +24,10 @@ pub enum Question {
     Call(CallCommand),
     /// Something with profiles, privacy, presence or businesses.
     Profile(ProfileCommand),
+    /// Something with communities.
+    Community(CommunityCommand),
+    /// Something with newsletters.
+    Newsletter(NewsletterCommand),
 }
 
 /// What came of a [`Question`], by area.
@@ -33,6 +39,10 @@ pub enum Told {
     Call(()),
     /// To [`Question::Profile`].
     Profile(ProfileAnswer),
+    /// To [`Question::Community`].
+    Community(CommunityAnswer),
+    /// To [`Question::Newsletter`].
+    Newsletter(NewsletterAnswer),
 }
 
 /// Why a [`Question`] has no answer.
@@ -85,12 +95,16 @@ macro_rules! area {
 area!(Group: GroupCommand => GroupAnswer);
 area!(Call: CallCommand => ());
 area!(Profile: ProfileCommand => ProfileAnswer);
+area!(Community: CommunityCommand => CommunityAnswer);
+area!(Newsletter: NewsletterCommand => NewsletterAnswer);
 
 /// What the answer to a query is for, by area.
 #[derive(Debug)]
 pub(super) enum Step {
     Group(Box<GroupWork>),
     Profile(Box<ProfileWork>),
+    Newsletter(Box<NewsletterCommand>),
+    Community(Box<CommunityWork>),
 }
 
 /// A query that a caller waits for.
@@ -129,6 +143,8 @@ impl Account {
                 Question::Group(command) => self.group_asked(command, turn)?,
                 Question::Call(command) => self.call_asked(&command, turn)?,
                 Question::Profile(command) => self.profile_asked(command, turn)?,
+                Question::Community(command) => self.community_asked(command, turn)?,
+                Question::Newsletter(command) => self.newsletter_asked(command, turn)?,
             }
         } else {
             Err(AskError::NotConnected(self.link.status))
@@ -146,6 +162,8 @@ impl Account {
         let outcome = match asked.step {
             Step::Group(work) => self.group_told(*work, node, turn)?,
             Step::Profile(work) => self.profile_told(*work, node, turn)?,
+            Step::Community(work) => self.community_told(*work, node, turn)?,
+            Step::Newsletter(command) => self.newsletter_told(*command, node, turn)?,
         };
         self.go_on(asked.ticket, outcome, turn);
         Ok(())

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::Millis,
-    stanza::{GroupInfo, GroupQuery, Iq, Rank},
+    stanza::{GroupInfo, GroupQuery, Iq, Place, Rank},
     store::{
         groups::{Group, Role},
         timers::ChatTimer,
@@ -153,6 +153,9 @@ impl Account {
             admins_add: info.admins_add,
             approval: info.approval,
             member: info.members.iter().any(|member| self.is_own(&member.jid)),
+            community: info.place == Place::Community,
+            parent: info.place.parent().cloned(),
+            announcements: matches!(info.place, Place::Announcements(_)),
             fetched_at: turn.now,
         };
         let groups = turn.tx.groups();

@@ -30,6 +30,8 @@ pub struct Attachment {
     pub media_type: &'static str,
     /// Where it is, without the host.
     pub direct_path: String,
+    /// It is on the servers as it is, as everything in a newsletter. The key is then one to keep it with here.
+    pub open: bool,
     /// What opens it.
     pub media_key: [u8; 32],
     /// SHA-256 of the file, if told.
@@ -51,14 +53,22 @@ impl Attachment {
         macro_rules! file {
             ($media:expr, $kind:expr, $word:literal, $name:expr) => {{
                 let media = $media;
+                let hash = media.file_sha256.as_deref().and_then(|hash| <[u8; 32]>::try_from(hash).ok());
+                let open = media.media_key.is_none();
+                let media_key = match media.media_key {
+                    Some(key) => key.try_into().ok()?,
+                    // Whoever has the file knows its hash: what it is kept with keeps nothing secret.
+                    None => hash?,
+                };
                 Some(Self {
+                    open,
                     kind: $kind,
                     media_type: $word,
                     file_name: $name,
                     direct_path: media.direct_path?,
-                    media_key: media.media_key?.try_into().ok()?,
+                    media_key,
                     file_sha256: media.file_sha256,
-                    file_enc_sha256: media.file_enc_sha256,
+                    file_enc_sha256: media.file_enc_sha256.filter(|_| !open),
                     file_length: media.file_length,
                     mimetype: media.mimetype,
                 })
@@ -156,7 +166,8 @@ impl Account {
     ) -> Result<Option<MediaRetryRequest>, Error> {
         let Some(message) = turn.tx.messages().by_row(message)? else { return Ok(None) };
         let Some(chat) = turn.tx.messages().chat_by_id(message.key.chat)? else { return Ok(None) };
-        let (Some(file), Some(own)) = (Attachment::of(&message.content), self.own_pn()) else {
+        let file = Attachment::of(&message.content).filter(|file| !file.open);
+        let (Some(file), Some(own)) = (file, self.own_pn()) else {
             return Ok(None);
         };
         let Message { key, .. } = message;

@@ -16,7 +16,8 @@ impl Account {
             _ if node.text("type") == Some(LinkCodeNotice::KIND) => self.link_code_noticed(node, turn),
             _ if node.text("type") == Some("w:gp2") => self.group_noticed(node, turn)?,
             _ if node.text("type") == Some("privacy_token") => self.tokens_came(node, turn)?,
-            _ if node.text("type") == Some("mex") => self.standing_noticed(node, turn)?,
+            _ if node.text("type") == Some("newsletter") => self.newsletter_noticed(node, turn)?,
+            _ if node.text("type") == Some("mex") => self.mex_noticed(node, turn)?,
             _ if self.profile_noticed(node, turn)? => {}
             Ok(notification) => self.noticed(&notification, turn)?,
             Err(error) => tracing::warn!(%error, "notification"),

@@ -9,6 +9,7 @@ use super::{
     content::{self, Unwrapped},
     dispatch::{Account, Turn},
     events::Reported,
+    newsletters::is_newsletter,
     sender_keys::in_chat,
 };
 use crate::{
@@ -54,6 +55,9 @@ enum Opened {
 impl Account {
     pub(super) fn message(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.continue_drain(turn);
+        if node.jid("from").is_some_and(|from| is_newsletter(&from)) {
+            return self.newsletter_message(node, turn);
+        }
         let incoming = match Incoming::parse(node) {
             Ok(incoming) => incoming,
             Err(error) => {
@@ -65,10 +69,6 @@ impl Account {
                 return Ok(());
             }
         };
-        if incoming.from.server() == Server::Newsletter {
-            self.ack(node, turn);
-            return Ok(());
-        }
         let Some(source) = self.source(&incoming, turn)? else {
             if let Some(ack) = self.ack_of(node) {
                 turn.send(&ack.refusing(Nack::ParsingError).build_to());

@@ -17,6 +17,7 @@ use super::{
     dispatch::{Account, Effect, Turn},
     events::Reported,
     link::{Conn, Phase, Query},
+    newsletters::is_newsletter,
     receive::{file, fresh_uuid},
     sender_keys::in_chat,
 };
@@ -155,6 +156,7 @@ impl Account {
             return self.advance_peer(&row, missing, turn);
         }
         let to = match Recipient::from_row(&row.recipient) {
+            Recipient::Jid(jid) if is_newsletter(&jid) => return self.advance_post(&row, &jid, turn),
             Recipient::Jid(jid) if in_chat(&jid) => return self.advance_chat(&row, &jid, missing, turn),
             Recipient::Jid(jid) => jid,
             Recipient::Status(_) => Jid::status_broadcast(),
@@ -228,15 +230,26 @@ impl Account {
         Ok(true)
     }
 
-    /// Keeps the stanza as it will leave, and writes it. `false`: it cannot be, and was given up.
     fn write(&mut self, row: &Row, stanza: &Outgoing, turn: &mut Turn<'_>) -> Result<bool, Error> {
-        let Ok(bytes) = codec::encode(&stanza.build()) else {
+        let named = stanza.participants.iter().filter(|(_, enc)| enc.is_some()).count();
+        self.write_node(row, &stanza.build(), named, turn)
+    }
+
+    /// Keeps the stanza as it will leave, with something for `named` devices in it, and writes it. `false`: it cannot be,
+    /// and was given up.
+    pub(super) fn write_node(
+        &mut self,
+        row: &Row,
+        stanza: &Node,
+        named: usize,
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, Error> {
+        let Ok(bytes) = codec::encode(stanza) else {
             self.give_up(row, 400, turn)?;
             return Ok(false);
         };
         turn.tx.queue().set_stanza(row.seq, &bytes)?;
         if let Some(message) = row.message {
-            let named = stanza.participants.iter().filter(|(_, enc)| enc.is_some()).count();
             turn.tx.trace().left(message, named, turn.now)?;
         }
         if let Some(conn) = &mut self.conn {
@@ -292,7 +305,7 @@ impl Account {
         Ok(())
     }
 
-    fn report_departure(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(super) fn report_departure(&self, row: &Row, to: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
         // Told when it was written first.
         if turn.tx.standing().refusals(row.seq)? > 0 {
             return Ok(());
@@ -314,6 +327,12 @@ impl Account {
     /// The server's answer to a message of ours.
     pub(super) fn acked(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Ok(ack) = Ack::parse_from(node) else { return Ok(()) };
+        // Reactions and views of newsletters are questions that an ack answers.
+        if is_newsletter(&ack.peer)
+            && self.conn.as_ref().is_some_and(|conn| conn.queries.contains_key(&ack.id))
+        {
+            return self.answered(&ack.id, node, turn);
+        }
         if ack.class != "message" {
             return Ok(());
         }
@@ -343,7 +362,12 @@ impl Account {
             Some(code) if in_chat(&ack.peer) && self.chat_refused(&row, &ack.peer, code, turn)? => Ok(()),
             Some(code) if self.refused_send(&row, code, turn)? => Ok(()),
             Some(code) => self.give_up(&row, code, turn),
-            None => self.finish(&row, Ok(()), turn),
+            None => {
+                if is_newsletter(&ack.peer) {
+                    self.post_acked(&ack.id, node, turn)?;
+                }
+                self.finish(&row, Ok(()), turn)
+            }
         }
     }
 

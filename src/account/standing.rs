@@ -132,7 +132,8 @@ impl Account {
     }
 
     /// The server tells of a change by itself.
-    pub(super) fn standing_noticed(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+    /// What the server pushes in the form of a stored query's answer.
+    pub(super) fn mex_noticed(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Some(MexNotice { operation, data }) = MexNotice::parse(node) else { return Ok(()) };
         match operation.as_str() {
             "NotificationUserReachoutTimelockUpdate" => {
@@ -145,7 +146,7 @@ impl Account {
                     None => Ok(()),
                 }
             }
-            _ => Ok(()),
+            _ => self.newsletter_changed(&data, turn),
         }
     }
 

@@ -73,6 +73,9 @@ pub(super) enum ApiError {
     LabelNotFound(String),
     /// WhatsApp said no, with this code.
     Refused(u16),
+    NewsletterNotFound,
+    /// WhatsApp's code.
+    NewsletterRefused(u16),
     /// WhatsApp's code for all of it, or each person's.
     GroupRefused(Option<u16>, Value),
     FileNotFound,
@@ -258,6 +261,15 @@ impl ApiError {
                     Some(code) => json!({ "whatsapp_code": code }),
                     None => json!({ "participants": participants }),
                 },
+            ),
+            Self::NewsletterNotFound => {
+                (StatusCode::NOT_FOUND, "NEWSLETTER_NOT_FOUND", "There is no such newsletter.", none())
+            }
+            Self::NewsletterRefused(code) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "NEWSLETTER_OPERATION_FAILED",
+                "WhatsApp refused.",
+                json!({ "whatsapp_code": code }),
             ),
             Self::FileNotFound => {
                 (StatusCode::NOT_FOUND, "MESSAGE_NOT_FOUND", "There is no message with such a file.", none())

@@ -14,8 +14,8 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-pub(super) use self::read::group_id;
-use self::read::{people, subject, update};
+use self::read::update;
+pub(super) use self::read::{group_id, people, subject};
 use super::{
     ApiError, App, Instance,
     auth::{Caller, ToRead, ToSend},
@@ -59,11 +59,11 @@ async fn ask<I: Instance>(app: &App<I>, command: GroupCommand) -> Result<GroupAn
     app.parts.instance.ask(command).await.map_err(of_group)
 }
 
-fn success(more: Value) -> Response {
+pub(super) fn success(more: Value) -> Response {
     reply::ok(&with_success(more))
 }
 
-fn with_success(more: Value) -> Value {
+pub(super) fn with_success(more: Value) -> Value {
     let mut body = Map::new();
     body.insert("success".into(), true.into());
     if let Value::Object(more) = more {
@@ -73,12 +73,12 @@ fn with_success(more: Value) -> Value {
 }
 
 /// Each person and WhatsApp's code, as text.
-fn results(all: &[(Jid, u16)]) -> Value {
+pub(super) fn results(all: &[(Jid, u16)]) -> Value {
     let one = |(jid, code): &(Jid, u16)| json!({ "jid": jid.to_wire(), "status": code.to_string() });
     Value::Array(all.iter().map(one).collect())
 }
 
-fn member(member: &GroupMember) -> Value {
+pub(super) fn member(member: &GroupMember) -> Value {
     let admin = match member.role {
         Role::Member => None,
         Role::Admin => Some("admin"),
@@ -87,7 +87,7 @@ fn member(member: &GroupMember) -> Value {
     json!({ "jid": member.jid.to_wire(), "lid": member.lid.as_ref().map(Jid::to_wire), "admin": admin })
 }
 
-fn short(view: &GroupView) -> Value {
+pub(super) fn short(view: &GroupView) -> Value {
     let GroupView { group, members } = view;
     json!({
         "jid": group.jid.to_wire(),
@@ -95,10 +95,13 @@ fn short(view: &GroupView) -> Value {
         "owner": group.owner.as_ref().map(Jid::to_wire),
         "size": members.len(),
         "description": group.description,
+        "community": group.community,
+        "parent": group.parent.as_ref().map(Jid::to_wire),
+        "is_announcement": group.announcements,
     })
 }
 
-fn whole(view: &GroupView) -> Value {
+pub(super) fn whole(view: &GroupView) -> Value {
     let GroupView { group, members } = view;
     json!({
         "jid": group.jid.to_wire(),
@@ -113,6 +116,9 @@ fn whole(view: &GroupView) -> Value {
         "ephemeral_seconds": group.ephemeral,
         "member_add": if group.admins_add { "admins" } else { "everyone" },
         "join_approval": group.approval,
+        "community": group.community,
+        "parent": group.parent.as_ref().map(Jid::to_wire),
+        "is_announcement": group.announcements,
     })
 }
 

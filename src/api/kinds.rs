@@ -65,7 +65,7 @@ fn participant(members: &Map<String, Value>, faults: &mut Faults) -> Option<Jid>
 }
 
 /// One grapheme cluster that is not plain ASCII; `""` takes the reaction back. Missing is a fault, empty is not.
-fn emoji(members: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
+pub(super) fn emoji(members: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
     match members.get("emoji") {
         Some(Value::String(emoji)) if emoji.is_empty() => Some(String::new()),
         Some(Value::String(emoji))

@@ -135,7 +135,7 @@ pub(super) async fn send<I: Instance>(
 }
 
 /// `media_type`: exact and in lower case; a sticker is a picture without a frame.
-fn kind(members: &Map<String, Value>, faults: &mut Faults) -> (Option<MediaType>, bool) {
+pub(super) fn kind(members: &Map<String, Value>, faults: &mut Faults) -> (Option<MediaType>, bool) {
     match fields::first(members, &["media_type", "type"]) {
         None => faults.add("media_type", fields::required("media_type")),
         Some(Value::String(word)) if word == "sticker" => return (Some(MediaType::Image), true),

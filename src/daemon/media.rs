@@ -20,10 +20,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::files::{Depth, Wanted, encrypt, look, tidy, verify};
+use self::files::{Depth, Wanted, encrypt, look, measure, seal, tidy, verify};
 use super::Handle;
 use crate::{
-    account::{Attachment, Body, Media, SendError, SendMessage, Sent, Shape},
+    account::{Attachment, Body, Media, Recipient, SendError, SendMessage, Sent, Shape},
     clock::Millis,
     crypto::media::{Encrypted, MediaError, MediaKind, Parts},
     media::{self, Documents, Format, MediaType},
@@ -32,6 +32,7 @@ use crate::{
         media::{Cdn, CdnError, Upload, Uploaded},
     },
     store::{self, Store},
+    wire::Server,
 };
 
 /// How long a downloaded file is kept after its last use (the contract's seven days for links).
@@ -290,13 +291,22 @@ impl Desk {
             MediaType::Audio => MediaKind::Audio,
             MediaType::Document => MediaKind::Document,
         };
+        let open =
+            matches!(&send.message.recipient, Recipient::Jid(jid) if jid.server() == Server::Newsletter);
         let media_key = crate::crypto::media::new_media_key(&mut rand::rng());
         let blob = self.scratch();
         let (source, target) = (plain.file.0.clone(), blob.0.clone());
-        let encrypted = spawn_blocking(move || encrypt(&source, &target, &media_key, kind))
-            .await
-            .map_err(|_| FileError::Internal)??;
-        let uploaded = self.upload(&blob, &encrypted, kind).await?;
+        let (blob, encrypted) = if open {
+            let encrypted =
+                spawn_blocking(move || measure(&source)).await.map_err(|_| FileError::Internal)??;
+            (&plain.file, encrypted)
+        } else {
+            let encrypted = spawn_blocking(move || encrypt(&source, &target, &media_key, kind))
+                .await
+                .map_err(|_| FileError::Internal)??;
+            (&blob, encrypted)
+        };
+        let uploaded = self.upload(blob, &encrypted, kind).await?;
         let name = send.file_name.or(plain.name);
         Ok(Media {
             shape: match send.media_type {
@@ -315,6 +325,7 @@ impl Desk {
             },
             url: uploaded.url,
             direct_path: uploaded.direct_path,
+            open,
             media_key,
             file_sha256: encrypted.file_sha256,
             file_enc_sha256: encrypted.file_enc_sha256,
@@ -400,13 +411,17 @@ impl Desk {
             let _place = self.0.places.acquire().await.map_err(|_| FileError::Internal)?;
             let part = self.scratch();
             let found = match self.download(&attachment.direct_path, &attachment, &part).await {
-                Err(FileError::Gone) => {
+                Err(FileError::Gone) if !attachment.open => {
                     let again = self.0.handle.reupload(message.id).await.ok_or(FileError::Gone)?;
                     self.download(&again, &attachment, &part).await
                 }
                 outcome => outcome,
             };
             found?;
+            if attachment.open {
+                let (path, announced) = (part.path().to_owned(), attachment.clone());
+                spawn_blocking(move || seal(&path, &announced)).await.map_err(|_| FileError::Internal)??;
+            }
             let parts = checked(part.path(), &attachment, Depth::Whole).await?;
             fs::rename(part.path(), &path)?;
             return Ok(Stored { path, parts, attachment });
@@ -429,7 +444,9 @@ impl Desk {
         attachment: &Attachment,
         into: &Scratch,
     ) -> Result<(), FileError> {
-        let announced = attachment.file_length.map(crate::crypto::media::blob_length);
+        let sealed =
+            |length| if attachment.open { length } else { crate::crypto::media::blob_length(length) };
+        let announced = attachment.file_length.map(sealed);
         let limit = announced.unwrap_or(UNANNOUNCED).min(LARGEST);
         let mut refresh = false;
         loop {

@@ -12,8 +12,8 @@ use tokio::{
 use super::{
     core::{
         AppStateView, CallView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace,
-        OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending, StandingChange, StatsView,
-        World,
+        NewsletterView, OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending,
+        StandingChange, StatsView, World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
@@ -410,6 +410,43 @@ impl Admin {
         self.shared.input(|world, now| {
             world.operate_group(&jid, change, people, now)?;
             Ok(world.group_view(&jid)?)
+        })
+    }
+
+    /// A phone makes a newsletter.
+    pub fn create_newsletter(&self, owner: &str, name: &str, description: &str) -> Reply<NewsletterView> {
+        self.shared.input(|world, now| {
+            let jid = world.create_newsletter(owner, name, description, now)?;
+            Ok(world.newsletter_view(&jid)?)
+        })
+    }
+
+    /// A newsletter, its followers and posts.
+    pub fn newsletter(&self, jid: &str) -> Reply<NewsletterView> {
+        self.shared.read(|world| Ok(world.newsletter_view(&world.newsletter_jid(jid)?)?))
+    }
+
+    /// A phone follows a newsletter, or not any more.
+    pub fn follow_newsletter(&self, jid: &str, number: &str, on: bool) -> Reply<()> {
+        self.shared.input(|world, now| {
+            let jid = world.newsletter_jid(jid)?;
+            Ok(world.phone_follows(number, &jid, on, now)?)
+        })
+    }
+
+    /// A phone posts a text, edits the post with this id, or, without a text, takes it back. The id.
+    pub fn post(&self, jid: &str, number: &str, text: Option<&str>, id: Option<&str>) -> Reply<String> {
+        self.shared.input(|world, now| {
+            let jid = world.newsletter_jid(jid)?;
+            Ok(world.phone_posts(number, &jid, text, id, now)?)
+        })
+    }
+
+    /// A phone reacts to a post.
+    pub fn react_to_post(&self, jid: &str, number: &str, server_id: u64, emoji: &str) -> Reply<()> {
+        self.shared.input(|world, now| {
+            let jid = world.newsletter_jid(jid)?;
+            Ok(world.phone_reacts_to_post(number, &jid, server_id, emoji, now)?)
         })
     }
 

@@ -90,6 +90,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/groups", post(create_group))
         .route("/admin/groups/{jid}", get(group))
         .route("/admin/groups/{jid}/participants", post(change_members))
+        .route("/admin/newsletters", post(create_newsletter))
+        .route("/admin/newsletters/{jid}", get(newsletter))
+        .route("/admin/newsletters/{jid}/{command}", post(at_newsletter))
         .route("/admin/devices/{jid}/{command}", post(device))
         .route("/admin/faults", get(faults).put(set_faults).delete(clear_faults))
         .route("/admin/stats", get(stats))
@@ -389,6 +392,41 @@ async fn change_members(State(app): State<App>, Path(jid): Path<String>, body: B
     let [change] = named[..] else { return Err(bad("one of add, remove, promote, demote")) };
     let group = app.admin.change_members(&jid, change, &body.texts(change.as_str())?)?;
     Ok(Json(json!(group)))
+}
+
+async fn create_newsletter(State(app): State<App>, body: Body) -> Reply<(StatusCode, Json<Value>)> {
+    let description = body.text("description")?.unwrap_or_default();
+    let made =
+        app.admin.create_newsletter(&body.required("owner")?, &body.required("name")?, &description)?;
+    Ok((StatusCode::CREATED, Json(json!(made))))
+}
+
+async fn newsletter(State(app): State<App>, Path(jid): Path<String>) -> Reply<Json<Value>> {
+    app.admin.newsletter(&jid).map(|newsletter| Json(json!(newsletter)))
+}
+
+/// What a phone does with a newsletter.
+async fn at_newsletter(
+    State(app): State<App>,
+    Path((jid, command)): Path<(String, String)>,
+    body: Body,
+) -> Reply<Json<Value>> {
+    let number = body.required("number")?;
+    match command.as_str() {
+        "follow" => app.admin.follow_newsletter(&jid, &number, true)?,
+        "unfollow" => app.admin.follow_newsletter(&jid, &number, false)?,
+        "post" => {
+            let (text, id) = (body.text("text")?, body.text("id")?);
+            let id = app.admin.post(&jid, &number, text.as_deref(), id.as_deref())?;
+            return Ok(Json(json!({"id": id})));
+        }
+        "react" => {
+            let emoji = body.text("emoji")?.unwrap_or_default();
+            app.admin.react_to_post(&jid, &number, body.number("server_id")?, &emoji)?;
+        }
+        _ => return Err(AdminError { status: 404, message: "follow, unfollow, post or react".into() }),
+    }
+    app.admin.newsletter(&jid).map(|newsletter| Json(json!(newsletter)))
 }
 
 async fn device(

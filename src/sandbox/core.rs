@@ -20,6 +20,7 @@ mod link;
 mod link_code;
 mod media;
 mod messages;
+mod newsletters;
 mod operate;
 mod past;
 mod peer;
@@ -56,6 +57,7 @@ pub(crate) use faults::Faults;
 pub use groups::{GroupView, ParticipantView};
 pub use link_code::CodeOutcome;
 pub(crate) use media::{CdnFaults, MediaFacts, blob_of, direct_path, upload_name};
+pub use newsletters::{NewsletterView, PostView};
 pub(crate) use operate::{OperateError, Operation};
 pub use profile::{BusinessSpec, ProductSpec, ProfileView};
 pub(crate) use snapshot::{Snapshot, SnapshotError};
@@ -154,6 +156,8 @@ pub(crate) struct World {
     groups: BTreeMap<String, groups::Group>,
     /// What everybody shows of themselves.
     profiles: profile::Profiles,
+    /// By the user part of their addresses.
+    newsletters: BTreeMap<String, newsletters::Newsletter>,
     /// What happened to groups and has not been told yet.
     news: Vec<groups::News>,
     conns: BTreeMap<ConnId, Conn>,
@@ -195,6 +199,7 @@ impl World {
             by_lid: BTreeMap::new(),
             groups: BTreeMap::new(),
             profiles: profile::Profiles::default(),
+            newsletters: BTreeMap::new(),
             news: Vec::new(),
             conns: BTreeMap::new(),
             next_conn: 1,

@@ -10,8 +10,8 @@ use super::{
     admin::{AdminError, DeviceCommand},
     core::{
         AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView,
-        Namespace, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending, Settings,
-        StandingChange, StatsView, World,
+        Namespace, NewsletterView, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending,
+        Settings, StandingChange, StatsView, World,
     },
 };
 use crate::{
@@ -134,6 +134,52 @@ impl Lab {
     pub fn create_phones(&mut self, count: usize, devices: u16, now: Millis) -> Reply<Vec<String>> {
         let made = self.world.create_phones(count, devices, now)?;
         Ok(made.into_iter().map(|phone| self.world.phone_view(phone).number).collect())
+    }
+
+    /// A phone makes a newsletter.
+    pub fn create_newsletter(
+        &mut self,
+        owner: &str,
+        name: &str,
+        description: &str,
+        now: Millis,
+    ) -> Reply<NewsletterView> {
+        let jid = self.world.create_newsletter(owner, name, description, now)?;
+        self.newsletter(&jid)
+    }
+
+    /// A newsletter, its followers and posts.
+    pub fn newsletter(&self, jid: &Jid) -> Reply<NewsletterView> {
+        Ok(self.world.newsletter_view(jid)?)
+    }
+
+    /// A phone follows a newsletter, or not any more.
+    pub fn follow_newsletter(&mut self, jid: &Jid, number: &str, on: bool, now: Millis) -> Reply<()> {
+        Ok(self.world.phone_follows(number, jid, on, now)?)
+    }
+
+    /// A phone posts a text, edits the post with this id, or, without a text, takes it back. The id.
+    pub fn post(
+        &mut self,
+        jid: &Jid,
+        number: &str,
+        text: Option<&str>,
+        id: Option<&str>,
+        now: Millis,
+    ) -> Reply<String> {
+        Ok(self.world.phone_posts(number, jid, text, id, now)?)
+    }
+
+    /// A phone reacts to a post.
+    pub fn react_to_post(
+        &mut self,
+        jid: &Jid,
+        number: &str,
+        server_id: u64,
+        emoji: &str,
+        now: Millis,
+    ) -> Reply<()> {
+        Ok(self.world.phone_reacts_to_post(number, jid, server_id, emoji, now)?)
     }
 
     /// Which devices that the sandbox plays have decrypted this message.

@@ -1,13 +1,18 @@
 //! Groups: how the server describes one, what is asked of it, and what it tells. Shapes: Baileys `Socket/groups.ts`,
 //! whatsmeow `group.go`, whatsapp-rust `wacore/src/iq/groups.rs` and `wacore/src/stanza/groups.rs`.
 
+mod community;
 mod notice;
 mod query;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-pub use notice::{GroupChange, GroupNotice};
+pub use community::{
+    CommunityQuery, Place, SubGroup, read_link_errors, read_linked_group, read_linked_members,
+    read_sub_groups,
+};
+pub use notice::{GroupChange, GroupNotice, Tie};
 pub use query::{
     GroupQuery, GroupSetting, JoinRequest, MemberChange, MemberResult, group_answer, joined, read_groups,
     read_invite, read_join_requests, read_results,
@@ -130,6 +135,8 @@ pub struct GroupInfo {
     pub admins_add: bool,
     /// Admins approve who joins by link.
     pub approval: bool,
+    /// Among other groups.
+    pub place: Place,
 }
 
 impl GroupInfo {
@@ -149,7 +156,7 @@ impl GroupInfo {
             Node::new("membership_approval_mode").child(Node::new("group_join").attr("state", "on"))
         });
         let add_mode = if self.admins_add { "admin_add" } else { "all_member_add" };
-        Node::new("group")
+        let group = Node::new("group")
             // The user part alone: whatsmeow makes the address from it.
             .attr("id", self.jid.user().to_owned())
             .attr("addressing_mode", if self.by_lid { "lid" } else { "pn" })
@@ -166,7 +173,8 @@ impl GroupInfo {
             .child_opt(flag(self.locked, "locked"))
             .child_opt(ephemeral)
             .child(Node::new("member_add_mode").bytes(add_mode))
-            .child_opt(approval)
+            .child_opt(approval);
+        self.place.build(group)
     }
 
     /// Reads `<group>`.
@@ -198,6 +206,7 @@ impl GroupInfo {
             ephemeral: node.find("ephemeral").and_then(|e| e.number("expiration")).unwrap_or(0),
             admins_add: node.find("member_add_mode").and_then(content).as_deref() == Some("admin_add"),
             approval,
+            place: Place::parse(node),
         })
     }
 }
@@ -277,6 +286,7 @@ mod tests {
             ephemeral: 86_400,
             admins_add: true,
             approval: true,
+            place: Place::Within(Jid::group("120363000000000009")),
         };
         assert_eq!(GroupInfo::parse(&group.build()), Ok(group.clone()));
         let plain = GroupInfo {
@@ -287,6 +297,7 @@ mod tests {
             ephemeral: 0,
             admins_add: false,
             approval: false,
+            place: Place::Community,
             ..group
         };
         assert_eq!(GroupInfo::parse(&plain.build()), Ok(plain));

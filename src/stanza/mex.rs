@@ -1,13 +1,13 @@
 //! MEX: questions in the form of GraphQL, by the number of a stored query, and what the server pushes in the same form
-//! (protocol 06, 2.5).
+//! (protocol 05, 14; 06, 2.5).
 
 use serde_json::{Value, json};
 
 use super::{Iq, IqKind};
 use crate::wire::Node;
 
-/// Largest document that is read. Answers to what is asked here have a few hundred bytes.
-const LARGEST: usize = 1 << 20;
+/// Largest document that is read. Real ones have some kilobytes, lists of newsletters some hundred.
+const LARGEST: usize = 4 << 20;
 
 /// Why a question has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +21,10 @@ pub enum MexError {
 }
 
 /// Client → server.
-pub fn mex_query(id: &str, query_id: &'static str, variables: &Value) -> Node {
+pub fn mex_query(id: &str, query_id: &str, variables: &Value) -> Node {
     let body = json!({ "variables": variables }).to_string();
-    Iq::query(id, IqKind::Get, "w:mex").child(Node::new("query").attr("query_id", query_id).bytes(body))
+    Iq::query(id, IqKind::Get, "w:mex")
+        .child(Node::new("query").attr("query_id", query_id.to_owned()).bytes(body))
 }
 
 /// Which stored query a client asks, and with what.

@@ -55,6 +55,12 @@ pub struct Group {
     pub approval: bool,
     /// The account takes part.
     pub member: bool,
+    /// It is a community of groups.
+    pub community: bool,
+    /// The community that it belongs to.
+    pub parent: Option<Jid>,
+    /// In it the community's admins write to everybody.
+    pub announcements: bool,
     /// When the server was last asked; 0: it has to be asked again.
     pub fetched_at: Millis,
 }
@@ -82,7 +88,7 @@ impl Tx<'_> {
 
 const GROUP: &str =
     "SELECT jid, subject, description, description_id, owner, created, by_lid, announce, locked,
-    ephemeral, admins_add, approval, member, fetched_at FROM group_info";
+    ephemeral, admins_add, approval, member, fetched_at, community, parent, announcements FROM group_info";
 
 fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
     Ok(Group {
@@ -100,6 +106,9 @@ fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
         approval: row.get(11)?,
         member: row.get(12)?,
         fetched_at: Millis(unsql(row.get(13)?)),
+        community: row.get(14)?,
+        parent: row.get::<_, Option<String>>(15)?.map(jid).transpose()?,
+        announcements: row.get(16)?,
     })
 }
 
@@ -116,14 +125,17 @@ impl Groups<'_> {
             .conn()
             .prepare_cached(
                 "INSERT INTO group_info (jid, subject, description, description_id, owner, created, by_lid,
-                     announce, locked, ephemeral, admins_add, approval, member, fetched_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                     announce, locked, ephemeral, admins_add, approval, member, fetched_at, community,
+                     parent, announcements)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
                  ON CONFLICT (jid) DO UPDATE SET subject = excluded.subject, description = excluded.description,
                      description_id = excluded.description_id, owner = excluded.owner,
                      created = excluded.created, by_lid = excluded.by_lid, announce = excluded.announce,
                      locked = excluded.locked, ephemeral = excluded.ephemeral,
                      admins_add = excluded.admins_add, approval = excluded.approval,
-                     member = excluded.member, fetched_at = excluded.fetched_at",
+                     member = excluded.member, fetched_at = excluded.fetched_at,
+                     community = excluded.community, parent = excluded.parent,
+                     announcements = excluded.announcements",
             )?
             .execute(params![
                 group.jid.to_wire(),
@@ -140,6 +152,9 @@ impl Groups<'_> {
                 group.approval,
                 group.member,
                 sql(group.fetched_at.0),
+                group.community,
+                group.parent.as_ref().map(Jid::to_wire),
+                group.announcements,
             ])?;
         Ok(())
     }

@@ -19,7 +19,9 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0010_profile.sql")),
     M::up(include_str!("migrations/0011_standing.sql")),
     M::up(include_str!("migrations/0012_history.sql")),
-    M::up(include_str!("migrations/0013_early.sql")),
+    M::up(include_str!("migrations/0013_newsletters.sql")),
+    M::up(include_str!("migrations/0014_communities.sql")),
+    M::up(include_str!("migrations/0015_early.sql")),
 ];
 
 /// The schema version that this program makes and knows.

@@ -35,6 +35,9 @@ fn view() -> GroupView {
         admins_add: true,
         approval: false,
         member: true,
+        community: false,
+        parent: None,
+        announcements: false,
         fetched_at: Millis(1),
     };
     let members = vec![
@@ -69,7 +72,8 @@ async fn groups_are_listed_page_by_page() {
     assert_eq!(asked, [GroupCommand::List]);
     let body = answer.json();
     let one = json!({ "jid": format!("{ID}@g.us"), "subject": "Marketing Team", "size": 2,
-        "owner": format!("{ANA}@s.whatsapp.net"), "description": "Team discussions" });
+        "owner": format!("{ANA}@s.whatsapp.net"), "description": "Team discussions",
+        "community": false, "parent": null, "is_announcement": false });
     assert_eq!(body["groups"], json!([one, one, one]));
     assert_eq!((&body["success"], &body["total"], &body["page"]), (&json!(true), &json!(3), &json!(1)));
     let (answer, _) = ask(views(), "GET", "/groups?page=2&per_page=2", Value::Null).await;

@@ -20,6 +20,7 @@ mod link;
 mod media;
 mod messages;
 mod more;
+mod newsletters;
 mod numbers;
 mod routing;
 mod schedule;

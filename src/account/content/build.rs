@@ -237,8 +237,10 @@ fn wrap(message: &mut Message, into: impl FnOnce(&mut Message, Box<FutureProofMe
 }
 
 fn set_media(message: &mut Message, media: &Media, context: Option<Box<ContextInfo>>, at: Option<i64>) {
-    let key = || Some(media.media_key.to_vec());
-    let (sha, enc) = (|| Some(media.file_sha256.to_vec()), || Some(media.file_enc_sha256.to_vec()));
+    let sealed = |bytes: &[u8; 32]| (!media.open).then(|| bytes.to_vec());
+    let (key, enc) = (|| sealed(&media.media_key), || sealed(&media.file_enc_sha256));
+    let sha = || Some(media.file_sha256.to_vec());
+    let at = at.filter(|_| !media.open);
     let (url, path) = (|| Some(media.url.clone()), || Some(media.direct_path.clone()));
     let (mimetype, length) = (Some(media.mimetype.clone()), Some(media.file_length));
     let once = media.view_once.then_some(true);

@@ -11,7 +11,7 @@ use crate::{
     },
     clock::Millis,
     stanza::{
-        GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, joined, read_groups, read_invite,
+        GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, Place, joined, read_groups, read_invite,
         read_join_requests, read_results,
     },
     store::{
@@ -243,7 +243,11 @@ impl Account {
     }
 
     /// Under which name the server is to look for each: the LID with the number beside it, or the number as given.
-    fn both_names(&self, people: &[Jid], turn: &Turn<'_>) -> Result<Vec<(Jid, Option<Jid>)>, Error> {
+    pub(in crate::account) fn both_names(
+        &self,
+        people: &[Jid],
+        turn: &Turn<'_>,
+    ) -> Result<Vec<(Jid, Option<Jid>)>, Error> {
         let mut all: Vec<(Jid, Option<Jid>)> = Vec::new();
         for person in people {
             let person = match turn.tx.people().number(person.user(), turn.now)? {
@@ -369,14 +373,18 @@ impl Account {
         Ok(Ok(Next::Done(Told::Group(answer))))
     }
 
-    fn lid_known(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Jid>, Error> {
+    pub(in crate::account) fn lid_known(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Jid>, Error> {
         if person.is_lid() {
             return Ok(Some(person.bare()));
         }
         Ok(turn.tx.people().lid_of(person)?)
     }
 
-    fn group_view(&self, group: &Jid, turn: &Turn<'_>) -> Result<Option<GroupView>, Error> {
+    pub(in crate::account) fn group_view(
+        &self,
+        group: &Jid,
+        turn: &Turn<'_>,
+    ) -> Result<Option<GroupView>, Error> {
         let Some(mut group) = turn.tx.groups().find(group)? else { return Ok(None) };
         if let Some(owner) = &group.owner {
             group.owner = Some(self.number_first(owner, turn)?);
@@ -416,6 +424,9 @@ impl Account {
             admins_add: info.admins_add,
             approval: info.approval,
             member: info.members.iter().any(|member| self.is_own(&member.jid)),
+            community: info.place == Place::Community,
+            parent: info.place.parent().cloned(),
+            announcements: matches!(info.place, Place::Announcements(_)),
             fetched_at: turn.now,
         };
         Ok(GroupView { group, members })

@@ -57,6 +57,16 @@ impl Account {
                 turn.tx.sender_keys().drop_own(group)?;
                 return self.doubt_group(group, turn);
             }
+            GroupChange::Tied(tie) => {
+                if tie.kind == "parent_group"
+                    && let Some(mut known) = turn.tx.groups().find(group)?
+                {
+                    known.parent = tie.groups.first().filter(|_| tie.on).map(|(parent, _)| parent.clone());
+                    known.announcements &= tie.on;
+                    turn.tx.groups().set(&known)?;
+                }
+                return Ok(());
+            }
             GroupChange::Deleted => {
                 turn.tx.sender_keys().drop_own(group)?;
                 return Ok(turn.tx.groups().set_member(group, false)?);
@@ -204,6 +214,19 @@ impl Account {
             GroupChange::RequestsRevoked(people) => {
                 more.insert("participants".into(), self.people_of(people, turn)?);
                 "join_request_revoked"
+            }
+            GroupChange::Tied(tie) => {
+                let one = |(jid, subject): &(Jid, String)| {
+                    let subject = Some(subject).filter(|subject| !subject.is_empty());
+                    json!({ "jid": jid.to_wire(), "subject": subject })
+                };
+                more.insert("groups".into(), tie.groups.iter().map(one).collect());
+                match (tie.kind.as_str(), tie.on) {
+                    ("parent_group", true) => "community_joined",
+                    ("parent_group", false) => "community_left",
+                    (_, true) => "groups_linked",
+                    (_, false) => "groups_unlinked",
+                }
             }
             GroupChange::Deleted => "deleted",
             GroupChange::Other(_) => return Ok(()),

@@ -29,7 +29,7 @@ pub(in crate::api) fn group_id(text: &str) -> Result<Jid, ApiError> {
 }
 
 /// Numbers or JIDs of people.
-pub(super) fn people(
+pub(in crate::api) fn people(
     members: &Map<String, Value>,
     field: &'static str,
     required: bool,
@@ -58,7 +58,11 @@ pub(super) fn people(
 }
 
 /// A group's name.
-pub(super) fn subject(members: &Map<String, Value>, required: bool, faults: &mut Faults) -> Option<String> {
+pub(in crate::api) fn subject(
+    members: &Map<String, Value>,
+    required: bool,
+    faults: &mut Faults,
+) -> Option<String> {
     match fields::first(members, &["subject"]) {
         None if required => {
             faults.add("subject", fields::required("subject"));

@@ -7,11 +7,15 @@ use std::{
     time::UNIX_EPOCH,
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{FileError, KEPT, PIECE};
 use crate::{
     account::Attachment,
     clock::Millis,
-    crypto::media::{Claim, Encrypted, Encryptor, MediaKeys, MediaKind, Parts, Sidecar, Verifier},
+    crypto::media::{
+        Claim, Encrypted, Encryptor, MediaError, MediaKeys, MediaKind, Parts, Sidecar, Verifier,
+    },
     media::{self, Detected, Documents, Facts, Format, MediaType},
 };
 
@@ -92,6 +96,41 @@ pub(super) fn encrypt(
     let encrypted = encryptor.finish(&mut blob);
     target.write_all(&blob)?;
     Ok(encrypted)
+}
+
+/// What is to be known of a file that is uploaded as it is.
+pub(super) fn measure(path: &Path) -> Result<Encrypted, FileError> {
+    let (mut file, mut hash, mut length) = (File::open(path)?, Sha256::new(), 0);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = file.read(&mut piece)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(piece.get(..read).unwrap_or_default());
+        length += read as u64;
+    }
+    let sha256: [u8; 32] = hash.finalize().into();
+    Ok(Encrypted {
+        file_sha256: sha256,
+        file_enc_sha256: sha256,
+        file_length: length,
+        blob_length: length,
+        sidecar: None,
+    })
+}
+
+/// Checks a file that was downloaded as it is, and puts it into the form in which all files are kept.
+pub(super) fn seal(path: &Path, announced: &Attachment) -> Result<(), FileError> {
+    let found = measure(path)?;
+    // The key is the hash that was announced.
+    if found.file_sha256 != announced.media_key {
+        return Err(FileError::NotAuthentic(MediaError::Hash));
+    }
+    let sealed = path.with_extension("sealed");
+    encrypt(path, &sealed, &announced.media_key, announced.kind)?;
+    fs::rename(sealed, path)?;
+    Ok(())
 }
 
 /// How much of a blob is checked.

@@ -1,5 +1,6 @@
 //! Groups as the server keeps them: members, switches, the link that leads in, and what everybody is told of it.
 
+mod community;
 mod fanout;
 mod query;
 mod view;
@@ -13,7 +14,7 @@ use crate::{
     clock::Millis,
     stanza::{
         Description, GroupChange, GroupInfo, GroupNotice, GroupSetting, Member, MemberChange, MemberResult,
-        Rank,
+        Place, Rank,
     },
     wire::Jid,
 };
@@ -56,6 +57,8 @@ pub(crate) struct Group {
     pub(super) code: String,
     /// Who waits to be let in, since when.
     pub(super) requests: BTreeMap<AccountId, u64>,
+    /// Among other groups.
+    pub(super) place: Place,
     /// Grows with every change.
     pub(super) version: u64,
 }
@@ -137,6 +140,7 @@ impl World {
             ephemeral: group.ephemeral,
             admins_add: group.admins_add,
             approval: group.approval,
+            place: group.place.clone(),
         }
     }
 
@@ -181,6 +185,20 @@ impl World {
         settings: &[GroupSetting],
         now: Millis,
     ) -> Result<Jid, Refused> {
+        self.make_group_in(creator, subject, others, namespace, settings, (Place::Alone, None), now)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "two callers in this room")]
+    fn make_group_in(
+        &mut self,
+        creator: AccountId,
+        subject: &str,
+        others: &[AccountId],
+        namespace: Namespace,
+        settings: &[GroupSetting],
+        (place, description): (Place, Option<Text>),
+        now: Millis,
+    ) -> Result<Jid, Refused> {
         let length = subject.chars().count();
         if length == 0
             || length > MAX_SUBJECT
@@ -205,7 +223,7 @@ impl World {
             subject_by: creator,
             created: now.secs(),
             creator,
-            description: None,
+            description,
             members,
             announce: false,
             locked: false,
@@ -214,6 +232,7 @@ impl World {
             approval: false,
             code: self.invite_code(),
             requests: BTreeMap::new(),
+            place,
             version: 0,
         };
         settings.iter().for_each(|setting| group.turn(*setting));
@@ -230,6 +249,23 @@ impl World {
 
     /// What happens to members, one after another; each has a result.
     pub(super) fn change_members(
+        &mut self,
+        actor: AccountId,
+        jid: &Jid,
+        change: MemberChange,
+        people: &[Jid],
+        now: Millis,
+    ) -> Result<Vec<MemberResult>, Refused> {
+        let results = self.change_members_of(actor, jid, change, people, now)?;
+        let parent = self.group(jid)?.place.parent().cloned();
+        if let (MemberChange::Add, Some(community)) = (change, parent) {
+            let members: Vec<AccountId> = self.group(jid)?.members.keys().copied().collect();
+            self.come_along(&community, &members, now)?;
+        }
+        Ok(results)
+    }
+
+    fn change_members_of(
         &mut self,
         actor: AccountId,
         jid: &Jid,
@@ -347,6 +383,9 @@ impl World {
             false => GroupChange::Members(MemberChange::Add, vec![who]),
         };
         self.tell(&jid, actor, change, &[], now);
+        if let (false, Some(community)) = (waits, self.group(&jid)?.place.parent().cloned()) {
+            self.come_along(&community, &[actor], now)?;
+        }
         Ok((jid, !waits))
     }
 

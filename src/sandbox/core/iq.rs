@@ -6,7 +6,7 @@ use crate::{
     stanza::{
         BundleAnswer, BundleQuery, ContactAnswer, DeviceAnswer, DeviceEntry, Digest, FetchedBundle, Iq,
         IqKind, Upload, UsyncAnswer, UsyncProfile, UsyncQuery, UsyncUser, contact_digits, count_answer,
-        read_privacy,
+        mex_errors, read_mex_query, read_privacy,
     },
     wire::{Jid, Node},
 };
@@ -72,7 +72,6 @@ impl World {
             (_, "encrypt", _) => self.keys_query(device, iq, node, now),
             (IqKind::Get, "usync", _) => self.usync(device, iq, node),
             (IqKind::Get, "abt", _) => Ok(self.properties(device.account, &iq.id)),
-            (IqKind::Get, "w:mex", Some("query")) => self.mex(device, iq, node, now).ok_or(BAD_REQUEST),
             (_, "blocklist", _) => self.blocklist_query(device, &iq.id, node, now),
             (IqKind::Get, "privacy", Some("privacy")) => {
                 Ok(Iq::result(&iq.id).child(self.privacy_of(device.account)))
@@ -99,6 +98,19 @@ impl World {
                 self.profile_query(device, &iq.id, node, now)?.ok_or(UNKNOWN)
             }
             (IqKind::Get, "w:biz" | "w:biz:catalog", _) => self.business_query(&iq.id, node)?.ok_or(UNKNOWN),
+            (IqKind::Get, "w:mex", _) => {
+                let (document, variables) = read_mex_query(node).ok_or(BAD_REQUEST)?;
+                let known = match self.standing_document(device, &iq.id, &document, now) {
+                    None => self.newsletter_document(device, &iq.id, (&document, &variables), now),
+                    known => known,
+                };
+                // Not a time out, and not an error of the query: that is how the server answers (protocol 05, 14).
+                Ok(known.unwrap_or_else(|| {
+                    self.journal.unknown_query(&format!("w:mex {document}"));
+                    mex_errors(&iq.id, 400, "unknown document")
+                }))
+            }
+            (_, "newsletter", _) => self.newsletter_query(device, &iq.id, node, now)?.ok_or(UNKNOWN),
             (_, "w:g2", _) => self.group_query(device, &iq.id, node, now)?.ok_or(UNKNOWN),
             _ => Err(UNKNOWN),
         }

@@ -36,7 +36,7 @@ const VERSION: u8 = 0x33;
 
 impl World {
     pub(super) fn message(&mut self, from: DeviceRef, node: &Node, now: Millis) {
-        if self.device(from).is_none() {
+        if self.device(from).is_none() || self.newsletter_message(from, node, now) {
             return;
         }
         let out = match Outgoing::parse(node) {

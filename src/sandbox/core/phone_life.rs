@@ -88,6 +88,7 @@ impl World {
 
     fn phone_reads(&mut self, phone: DeviceRef, node: &Node, now: Millis) {
         match node.tag.as_ref() {
+            "message" if self.phone_reads_post(phone, node) => {}
             "message" => {
                 if let Ok(message) = Incoming::parse(node) {
                     self.phone_message(phone, &message, node, now);

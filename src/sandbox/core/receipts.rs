@@ -4,7 +4,7 @@ use super::{DeviceRef, Namespace, World};
 use crate::{
     clock::Millis,
     stanza::{Ack, Receipt, ReceiptKind},
-    wire::{Jid, Node},
+    wire::{Jid, Node, Server},
 };
 
 impl World {
@@ -43,7 +43,9 @@ impl World {
             phash: None,
         };
         self.answer(from, ack.build_from(), now);
-        if to.is_group() || to.is_status() {
+        if to.server() == Server::Newsletter {
+            self.newsletter_viewed(from, &to, node, now);
+        } else if to.is_group() || to.is_status() {
             self.forward_in_chat(from, &to, receipt, node, now);
         } else if let Some(target) = self.resolve(&to) {
             self.forward(from, target, &to, receipt, node, now);

@@ -18,8 +18,8 @@ use crate::{
     },
     proto,
     stanza::{
-        ContactToken, Failure, Iq, MexNotice, Notification, Outgoing, TokenNotice, mex_answer, mex_errors,
-        props_answer, read_issued, read_mex_query,
+        ContactToken, Failure, MexNotice, Notification, Outgoing, TokenNotice, mex_answer, props_answer,
+        read_issued,
     },
     wire::{Jid, Node},
 };
@@ -317,21 +317,22 @@ impl World {
     }
 
     /// Stored queries about the account itself.
-    pub(super) fn mex(&mut self, device: DeviceRef, iq: &Iq, node: &Node, now: Millis) -> Option<Node> {
-        let (query, _) = read_mex_query(node)?;
+    pub(super) fn standing_document(
+        &self,
+        device: DeviceRef,
+        id: &str,
+        document: &str,
+        now: Millis,
+    ) -> Option<Node> {
         let trust = self.trust(device.account);
-        Some(match query.as_str() {
-            LOCK_QUERY => {
-                mex_answer(&iq.id, &json!({ "xwa2_fetch_account_reachout_timelock": trust.lock_json(now) }))
-            }
+        let data = match document {
+            LOCK_QUERY => json!({ "xwa2_fetch_account_reachout_timelock": trust.lock_json(now) }),
             query if CAP_QUERIES.contains(&query) => {
-                mex_answer(&iq.id, &json!({ "xwa2_message_capping_info": trust.cap_json(now) }))
+                json!({ "xwa2_message_capping_info": trust.cap_json(now) })
             }
-            _ => {
-                self.journal.unknown_query("get w:mex query");
-                mex_errors(&iq.id, 404, "unknown query")
-            }
-        })
+            _ => return None,
+        };
+        Some(mex_answer(id, &data))
     }
 
     /// With what a login is refused.

@@ -32,10 +32,53 @@ pub enum GroupChange {
     Requested(Vec<Member>),
     /// These people ask no more, or were refused.
     RequestsRevoked(Vec<Member>),
+    /// It belongs to a community from now on, or not any more; or a community has another group, or one less.
+    Tied(Tie),
     /// It is gone.
     Deleted,
     /// As tagged.
     Other(String),
+}
+
+/// What groups have to do with each other from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tie {
+    /// Linked, or not any more.
+    pub on: bool,
+    /// What the others are to the group that is told: `sub_group`, `parent_group`, `sibling_group`.
+    pub kind: String,
+    /// Why not any more: `unlink_group`, `delete_parent`.
+    pub reason: Option<String>,
+    /// The others, with their names where they are told.
+    pub groups: Vec<(Jid, String)>,
+}
+
+impl Tie {
+    fn build(&self, t: u64) -> Node {
+        let groups = self.groups.iter().map(|(jid, subject)| {
+            Node::new("group").attr("jid", jid).attr("subject", subject.clone()).attr("s_t", t)
+        });
+        let node = if self.on {
+            Node::new("link").attr("link_type", self.kind.clone())
+        } else {
+            let reason = self.reason.clone().unwrap_or_else(|| "unlink_group".into());
+            Node::new("unlink").attr("unlink_type", self.kind.clone()).attr("unlink_reason", reason)
+        };
+        node.children_from(groups)
+    }
+
+    fn parse(node: &Node, on: bool) -> Result<Self, Malformed> {
+        let kind = if on { "link_type" } else { "unlink_type" };
+        let one = |group: &Node| {
+            Ok((super::group_id(group)?, group.text("subject").unwrap_or_default().to_owned()))
+        };
+        Ok(Self {
+            on,
+            kind: node.text(kind).unwrap_or("sub_group").to_owned(),
+            reason: node.text("unlink_reason").map(str::to_owned),
+            groups: node.find_all("group").map(one).collect::<Result<_, Malformed>>()?,
+        })
+    }
 }
 
 /// A notification of a group.
@@ -100,6 +143,7 @@ impl GroupNotice {
                         .attr_opt("phone_number", person.alt.as_ref())
                 })),
             GroupChange::RequestsRevoked(people) => all("revoked_membership_requests", people),
+            GroupChange::Tied(tie) => tie.build(self.t),
             GroupChange::Deleted => Node::new("delete").attr("reason", "deleted"),
             GroupChange::Other(tag) => Node::new(tag.clone()),
         }
@@ -154,6 +198,8 @@ impl GroupNotice {
                 GroupChange::Requested(people.collect::<Result<_, Malformed>>()?)
             }
             "revoked_membership_requests" => GroupChange::RequestsRevoked(Member::all_in(node)?),
+            "link" => GroupChange::Tied(Tie::parse(node, true)?),
+            "unlink" => GroupChange::Tied(Tie::parse(node, false)?),
             "delete" => GroupChange::Deleted,
             other => GroupChange::Other(other.to_owned()),
         })
@@ -181,6 +227,18 @@ mod tests {
             GroupChange::Invite("AbCd".into()),
             GroupChange::Requested(vec![member("4")]),
             GroupChange::RequestsRevoked(vec![member("4")]),
+            GroupChange::Tied(Tie {
+                on: true,
+                kind: "sub_group".into(),
+                reason: None,
+                groups: vec![(Jid::group("120363000000000002"), "Street".into())],
+            }),
+            GroupChange::Tied(Tie {
+                on: false,
+                kind: "parent_group".into(),
+                reason: Some("delete_parent".into()),
+                groups: vec![(Jid::group("120363000000000003"), String::new())],
+            }),
             GroupChange::Deleted,
             GroupChange::Other("suspended".into()),
         ];

@@ -263,7 +263,8 @@ impl GroupQuery {
                 }),
                 (true, "participating") => Some(Self::List),
                 (false, "leave") => {
-                    Some(Self::Leave(group_id(child.find("group").ok_or(Malformed("group"))?)?))
+                    let left = child.find("group").or_else(|| child.find("community"));
+                    Some(Self::Leave(group_id(left.ok_or(Malformed("group"))?)?))
                 }
                 (true, "invite") => Some(Self::InviteInfo(text(child, "code")?)),
                 (false, "invite") => Some(Self::Join(text(child, "code")?)),

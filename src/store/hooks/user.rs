@@ -18,7 +18,7 @@ pub const KINDS_DEFAULT: [&str; 6] = [
 ];
 
 /// Every kind that a hook can name: the six, those of platform-webhooks.md §4.4, and what this program tells besides.
-pub const KINDS: [&str; 30] = [
+pub const KINDS: [&str; 31] = [
     "message.received",
     "message.sent",
     "message.status",
@@ -36,6 +36,7 @@ pub const KINDS: [&str; 30] = [
     "event.response",
     "presence.updated",
     "group.updated",
+    "newsletter.updated",
     "contact.updated",
     "contact.identity_resolved",
     "contact.blocked",

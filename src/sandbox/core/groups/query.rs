@@ -5,7 +5,8 @@ use crate::{
     clock::Millis,
     sandbox::core::{AccountId, DeviceRef, Namespace, World},
     stanza::{
-        GroupChange, GroupQuery, GroupSetting, JoinRequest, MemberChange, MemberResult, Rank, group_answer,
+        CommunityQuery, GroupChange, GroupQuery, GroupSetting, JoinRequest, MemberChange, MemberResult,
+        Place, Rank, group_answer,
     },
     wire::{Jid, Node},
 };
@@ -19,6 +20,11 @@ impl World {
         node: &Node,
         now: Millis,
     ) -> Result<Option<Node>, Refused> {
+        if let Some(query) = CommunityQuery::parse(node).map_err(|_| BAD_REQUEST)? {
+            let answer = group_answer(node, id);
+            let inside = self.community_asked(device.account, query, now)?;
+            return Ok(Some(answer.child_opt(inside)));
+        }
         let Some(query) = GroupQuery::parse(node).map_err(|_| BAD_REQUEST)? else { return Ok(None) };
         let answer = group_answer(node, id);
         let inside = self.group_asked(device.account, query, now)?;
@@ -201,6 +207,8 @@ impl World {
     pub(super) fn may_write(&self, who: AccountId, jid: &Jid) -> Result<(), u16> {
         let group = self.group(jid).map_err(|(code, _)| code)?;
         match group.rank(who) {
+            // Nobody writes to a community itself.
+            Ok(_) if group.place == Place::Community => Err(FORBIDDEN.0),
             Ok(Rank::Member) if group.announce => Err(FORBIDDEN.0),
             Ok(_) => Ok(()),
             Err((code, _)) => Err(code),

@@ -12,7 +12,8 @@ use crate::{
         groups::{Group, Text},
         phone_groups::{GroupKeys, OwnKey},
     },
-    stanza::Rank,
+    stanza::{Place, Rank},
+    wire::Jid,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub(super) struct SavedGroup {
     code: String,
     requests: Vec<(usize, u64)>,
     version: u64,
+    /// Since there are communities: 1 a community, 2 its announcements, 3 within one; and which.
+    #[serde(default)]
+    place: (u8, Option<String>),
 }
 
 /// Account and device.
@@ -70,6 +74,15 @@ impl SavedGroup {
             code: group.code.clone(),
             requests: group.requests.iter().map(|(id, t)| (id.0, *t)).collect(),
             version: group.version,
+            place: {
+                let number = match &group.place {
+                    Place::Alone => 0,
+                    Place::Community => 1,
+                    Place::Announcements(_) => 2,
+                    Place::Within(_) => 3,
+                };
+                (number, group.place.parent().map(Jid::to_wire))
+            },
         }
     }
 
@@ -106,6 +119,12 @@ impl SavedGroup {
             code: self.code.clone(),
             requests: requests.collect::<Result<BTreeMap<_, _>, SnapshotError>>()?,
             version: self.version,
+            place: match (self.place.0, self.place.1.as_deref().map(jid).transpose()?) {
+                (1, _) => Place::Community,
+                (2, Some(parent)) => Place::Announcements(parent),
+                (3, Some(parent)) => Place::Within(parent),
+                _ => Place::Alone,
+            },
         })
     }
 }

@@ -1,0 +1,192 @@
+//! Posts in and out.
+
+use prost::Message as _;
+use serde_json::Value;
+
+use super::{is_newsletter, told::numbers};
+use crate::{
+    account::{
+        Error, content,
+        dispatch::{Account, Turn},
+        events::{Posted, Reported, incoming},
+        receive::{file, fresh_uuid},
+    },
+    clock::Millis,
+    proto::{self, MessageKey as WireKey, message::ProtocolMessage},
+    stanza::{Post, newsletter_post},
+    store::{
+        messages::{MessageKey, NewMessage, Progress},
+        newsletters::PostFacts,
+        queue::Outgoing as Row,
+    },
+    wire::{Jid, Node},
+};
+
+/// `ProtocolMessage.Type`: REVOKE and MESSAGE_EDIT.
+const REVOKE: i32 = 0;
+const EDIT: i32 = 14;
+
+impl Account {
+    /// A post as it comes: told, and acknowledged.
+    pub(in crate::account) fn newsletter_message(
+        &self,
+        node: &Node,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        match (node.jid("from").filter(is_newsletter), Post::parse(node)) {
+            (Some(newsletter), Ok(post)) => self.take_post(&newsletter, &post, turn)?,
+            (_, Err(error)) => tracing::warn!(%error, "a post"),
+            (None, _) => {}
+        }
+        self.ack(node, turn);
+        Ok(())
+    }
+
+    /// A post that is news: kept and reported; another text of an earlier one, or its end.
+    pub(super) fn take_post(&self, newsletter: &Jid, post: &Post, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let (Some(id), Some(bytes)) = (&post.id, &post.content) else { return Ok(()) };
+        let chat = turn.tx.messages().chat(newsletter)?;
+        let key = MessageKey { chat: chat.id, wa_id: id.clone(), from_me: post.own, participant: None };
+        let named = WireKey {
+            remote_jid: Some(newsletter.to_wire()),
+            from_me: Some(post.own),
+            id: Some(id.clone()),
+            participant: None,
+        };
+        let content = match post.edit.as_deref() {
+            Some("8") => protocol(REVOKE, named, None),
+            edit => {
+                let Some(said) = read_content(bytes) else {
+                    tracing::warn!("a post that is no message");
+                    return Ok(());
+                };
+                match edit {
+                    Some("3") => protocol(EDIT, named, proto::Message::decode(&*said).ok()),
+                    _ => said,
+                }
+            }
+        };
+        let change = post.edit.is_some();
+        if !change && !content::has_content(&content) {
+            return Ok(());
+        }
+        let message = NewMessage {
+            // A change has no id of its own: it goes by that of the post.
+            key,
+            uuid: fresh_uuid(turn),
+            at: Millis::from_secs(post.t),
+            push_name: None,
+            content,
+            progress: if post.own { Progress::Sent } else { Progress::Pending },
+        };
+        let reported = Reported { message: &message, chat: &chat, sender: newsletter };
+        if change {
+            return self.report(&reported, turn);
+        }
+        self.keep(&reported, turn)?;
+        if let Some(kept) = turn.tx.messages().find(&message.key)? {
+            turn.tx.newsletters().note(kept.id, chat.id, post.server_id)?;
+        }
+        Ok(())
+    }
+
+    /// A post of the past: kept, not reported; as it is shown.
+    pub(super) fn keep_post(
+        &self,
+        newsletter: &Jid,
+        post: &Post,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Value>, Error> {
+        let chat = turn.tx.messages().chat(newsletter)?;
+        let content = post.content.as_deref().and_then(read_content).unwrap_or_default();
+        // What nobody named goes by its number.
+        let wa_id = post.id.clone().unwrap_or_else(|| post.server_id.to_string());
+        let message = NewMessage {
+            key: MessageKey { chat: chat.id, wa_id, from_me: post.own, participant: None },
+            uuid: fresh_uuid(turn),
+            at: Millis::from_secs(post.t),
+            push_name: None,
+            content,
+            progress: if post.own { Progress::Sent } else { Progress::Pending },
+        };
+        let mut facts = PostFacts {
+            server_id: post.server_id,
+            views: post.views,
+            reactions: post.reactions.clone().unwrap_or_default(),
+        };
+        if post.id.is_some() && content::has_content(&message.content) {
+            if let Some(row) = turn.tx.messages().insert(&message)? {
+                file(row, &message.content, turn)?;
+            }
+            if let Some(kept) = turn.tx.messages().find(&message.key)? {
+                turn.tx.newsletters().note(kept.id, chat.id, post.server_id)?;
+                turn.tx.newsletters().count(kept.id, post.views, post.reactions.as_deref())?;
+                facts = turn.tx.newsletters().facts(kept.id)?.unwrap_or(facts);
+            }
+        }
+        let posted = Posted {
+            key: &message.key,
+            chat: &chat,
+            author: newsletter,
+            sender: newsletter,
+            at: message.at,
+            push_name: None,
+            content: &message.content,
+        };
+        let mut shown = incoming(&posted, &self.settings.public_url);
+        if let Some(members) = shown.as_object_mut() {
+            members.extend(numbers(&facts));
+        }
+        Ok(Some(shown))
+    }
+
+    /// One step for a send to a newsletter: nothing has to be known for it.
+    pub(in crate::account) fn advance_post(
+        &mut self,
+        row: &Row,
+        newsletter: &Jid,
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, Error> {
+        let class = content::class(&row.content);
+        let mut message = proto::Message::decode(row.content.as_slice()).unwrap_or_default();
+        // A secret that everybody is told keeps nothing.
+        message.message_context_info = None;
+        let post = Post {
+            kind: class.kind.to_owned(),
+            mediatype: class.mediatype.map(str::to_owned),
+            content: Some(message.encode_to_vec()),
+            ..Post::default()
+        };
+        if self.write_node(row, &newsletter_post(newsletter, &row.wa_id, &post), 0, turn)? {
+            self.report_departure(row, newsletter, turn)?;
+        }
+        Ok(true)
+    }
+
+    /// The server has taken a post: the number that it gave it.
+    pub(in crate::account) fn post_acked(&self, id: &str, node: &Node, turn: &Turn<'_>) -> Result<(), Error> {
+        let Some(server_id) = node.number("server_id") else { return Ok(()) };
+        let Some(message) = turn.tx.messages().find_own(id)? else { return Ok(()) };
+        Ok(turn.tx.newsletters().note(message.id, message.key.chat, server_id)?)
+    }
+}
+
+/// What is inside the wrappers of a post that makes sense.
+fn read_content(bytes: &[u8]) -> Option<Vec<u8>> {
+    if !proto::is_modest(bytes) || proto::Message::decode(bytes).is_err() {
+        return None;
+    }
+    let unwrapped = content::unwrap(bytes)?;
+    // Nobody's own device speaks through a newsletter.
+    (!unwrapped.device_sent).then(|| unwrapped.content.into_owned())
+}
+
+fn protocol(kind: i32, key: WireKey, edited: Option<proto::Message>) -> Vec<u8> {
+    let protocol = ProtocolMessage {
+        r#type: Some(kind),
+        key: Some(key),
+        edited_message: edited.map(Box::new),
+        ..Default::default()
+    };
+    proto::Message { protocol_message: Some(Box::new(protocol)), ..Default::default() }.encode_to_vec()
+}

@@ -1,0 +1,226 @@
+//! Newsletters: an account and the simulated WhatsApp on one fake clock, and servers that answer with nonsense.
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+#[path = "support/pair.rs"]
+mod pair;
+
+use pair::{ALICE, Pair, message};
+use serde_json::{Value, json};
+use wazap::{
+    account::{
+        Answer, Ask, AskError, Body, Command, Input, NewsletterAnswer, NewsletterCommand, NewsletterName,
+        NewsletterView, PostName, Recipient,
+    },
+    wire::{Jid, Node},
+};
+
+fn done(pair: &mut Pair, command: NewsletterCommand) -> Result<NewsletterAnswer, AskError> {
+    let ticket = pair.ask(Command::Ask(command.into()));
+    pair.drive();
+    match pair.answer(ticket).expect("answered") {
+        Answer::Asked(answer) => {
+            answer.clone().map(|told| NewsletterCommand::told(told).expect("of newsletters"))
+        }
+        other => panic!("a newsletter command was answered with {other:?}"),
+    }
+}
+
+fn view(answer: Result<NewsletterAnswer, AskError>) -> NewsletterView {
+    match answer {
+        Ok(NewsletterAnswer::Newsletter(view)) => *view,
+        other => panic!("no newsletter: {other:?}"),
+    }
+}
+
+fn posts(pair: &mut Pair, newsletter: &Jid) -> Vec<Value> {
+    let command = NewsletterCommand::Posts { newsletter: newsletter.clone(), count: 50, before: None };
+    match done(pair, command) {
+        Ok(NewsletterAnswer::Posts(posts)) => posts,
+        other => panic!("no posts: {other:?}"),
+    }
+}
+
+/// One of Alice's that the account follows.
+fn followed(pair: &mut Pair) -> Jid {
+    let jid: Jid =
+        pair.lab.create_newsletter(ALICE, "News", "of the day", pair.now).unwrap().jid.parse().unwrap();
+    assert_eq!(done(pair, NewsletterCommand::Follow(jid.clone(), true)), Ok(NewsletterAnswer::Done));
+    jid
+}
+
+fn actions(pair: &Pair) -> Vec<String> {
+    let all = pair.events_of("newsletter.updated");
+    all.iter().map(|event| event["action"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_posted_is_told_once_and_kept_with_its_numbers() {
+    let mut pair = Pair::linked(501);
+    let jid = followed(&mut pair);
+    let id = pair.lab.post(&jid, ALICE, Some("hello"), None, pair.now).unwrap();
+    pair.drive();
+    let received = pair.events_of("message.received");
+    assert_eq!(received.len(), 1);
+    assert_eq!((&received[0]["content"], &received[0]["whatsapp_message_id"]), (&json!("hello"), &json!(id)));
+    let kept = posts(&mut pair, &jid);
+    assert_eq!(kept.len(), 1);
+    assert_eq!((&kept[0]["server_id"], &kept[0]["views"]), (&json!(100), &json!(0)));
+    assert_eq!(kept[0]["message"]["conversation"], "hello");
+    assert_eq!(pair.events_of("message.received").len(), 1, "reading the past is no news");
+    assert_eq!(pair.unanswered(), 0);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn a_post_is_edited_and_taken_back_by_whoever_wrote_it() {
+    let mut pair = Pair::linked(502);
+    let jid = followed(&mut pair);
+    let id = pair.lab.post(&jid, ALICE, Some("teh"), None, pair.now).unwrap();
+    pair.drive();
+    pair.lab.post(&jid, ALICE, Some("the"), Some(&id), pair.now).unwrap();
+    pair.drive();
+    let edited = pair.events_of("message.edited");
+    assert_eq!((&edited[0]["content"], &edited[0]["whatsapp_message_id"]), (&json!("the"), &json!(id)));
+    pair.lab.post(&jid, ALICE, None, Some(&id), pair.now).unwrap();
+    pair.drive();
+    assert_eq!(pair.events_of("message.deleted")[0]["whatsapp_message_id"], id.as_str());
+    assert_eq!(pair.events_of("message.received").len(), 1);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn reactions_and_views_are_counted_for_whoever_asked_to_be_told() {
+    let mut pair = Pair::linked(503);
+    let jid = followed(&mut pair);
+    let id = pair.lab.post(&jid, ALICE, Some("hello"), None, pair.now).unwrap();
+    pair.drive();
+    assert_eq!(done(&mut pair, NewsletterCommand::Live(jid.clone())), Ok(NewsletterAnswer::Live(300)));
+    let react =
+        |post, emoji: &str| NewsletterCommand::React { newsletter: jid.clone(), post, emoji: emoji.into() };
+    let by_id = PostName::Message(id.clone());
+    assert_eq!(done(&mut pair, react(by_id.clone(), "👍")), Ok(NewsletterAnswer::Done));
+    pair.lab.react_to_post(&jid, ALICE, 100, "👍", pair.now).unwrap();
+    pair.drive();
+    assert_eq!(done(&mut pair, react(PostName::Number(100), "")), Ok(NewsletterAnswer::Done));
+    let viewed = NewsletterCommand::Viewed { newsletter: jid.clone(), posts: vec![by_id] };
+    assert_eq!(done(&mut pair, viewed), Ok(NewsletterAnswer::Done));
+    let counted: Vec<Value> = pair
+        .events_of("newsletter.updated")
+        .into_iter()
+        .filter(|event| event["action"] == "counted")
+        .map(|event| json!([event["reactions"].get(0).map(|r| &r["count"]), event["views"]]))
+        .collect();
+    assert_eq!(counted, [json!([1, 0]), json!([2, 0]), json!([1, 0]), json!([1, 1])]);
+    assert_eq!(done(&mut pair, react(PostName::Number(7), "👍")), Err(AskError::Unknown));
+    assert_eq!(done(&mut pair, react(PostName::Message("nothing".into()), "👍")), Err(AskError::Unknown));
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn a_newsletter_of_the_account_lives_from_its_first_post_to_its_end() {
+    let mut pair = Pair::linked(504);
+    let create = NewsletterCommand::Create { name: "Mine".into(), description: None };
+    let made = view(done(&mut pair, create));
+    assert_eq!((made.role.as_deref(), made.followers), (Some("owner"), Some(1)));
+    pair.lab.follow_newsletter(&made.jid, ALICE, true, pair.now).unwrap();
+    let sent = pair.say(Recipient::Jid(made.jid.clone()), Body::Text("first".into())).unwrap();
+    assert_eq!(pair.inbox_of(ALICE).last().unwrap().1, "first");
+    assert_eq!(pair.progress_of(&sent.message_id), ["sent"]);
+    assert_eq!(posts(&mut pair, &made.jid)[0]["key"]["fromMe"], true);
+    let stanza = pair.written.iter().find(|n| n.text("id") == Some(&*sent.message_id)).unwrap();
+    assert!(stanza.find("enc").is_none() && stanza.find("participants").is_none(), "in the open");
+
+    let update = NewsletterCommand::Update {
+        newsletter: made.jid.clone(),
+        name: Some("Ours".into()),
+        description: Some("for all".into()),
+    };
+    let changed = view(done(&mut pair, update));
+    assert_eq!((changed.name.as_str(), changed.description.as_deref()), ("Ours", Some("for all")));
+    assert_eq!(done(&mut pair, NewsletterCommand::Mute(made.jid.clone(), true)), Ok(NewsletterAnswer::Done));
+    let Ok(NewsletterAnswer::Newsletters(all)) = done(&mut pair, NewsletterCommand::List) else { panic!() };
+    assert_eq!((all.len(), all[0].muted), (1, Some(true)));
+    assert_eq!(done(&mut pair, NewsletterCommand::Delete(made.jid.clone())), Ok(NewsletterAnswer::Done));
+    let info = NewsletterCommand::Info(NewsletterName::Jid(made.jid));
+    assert_eq!(done(&mut pair, info), Err(AskError::Unknown));
+    assert_eq!(actions(&pair), ["changed", "muted", "state"]);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn a_post_that_was_written_before_a_crash_is_posted_once() {
+    let mut pair = Pair::linked(505);
+    let made = view(done(&mut pair, NewsletterCommand::Create { name: "Mine".into(), description: None }));
+    pair.deaf = true;
+    let command = message(Recipient::Jid(made.jid.clone()), Body::Text("once".into()));
+    pair.ask(Command::SendMessage(command));
+    pair.drive();
+    pair.deaf = false;
+    pair.kill();
+    pair.pass(std::time::Duration::from_secs(60));
+    assert_eq!(pair.lab.newsletter(&made.jid).unwrap().posts.len(), 1);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn nobody_but_who_runs_it_posts_and_the_caller_is_told_so() {
+    let mut pair = Pair::linked(506);
+    let jid = followed(&mut pair);
+    let sent = pair.say(Recipient::Jid(jid.clone()), Body::Text("mine?".into())).unwrap();
+    assert_eq!(pair.progress_of(&sent.message_id), ["failed"]);
+    let update =
+        NewsletterCommand::Update { newsletter: jid.clone(), name: Some("x".into()), description: None };
+    assert_eq!(done(&mut pair, update), Err(AskError::Refused(403)));
+    let nowhere = NewsletterCommand::Info(NewsletterName::Invite("0029VaNothing".into()));
+    assert_eq!(done(&mut pair, nowhere), Err(AskError::Unknown));
+    assert!(pair.lab.newsletter(&jid).unwrap().posts.is_empty());
+}
+
+#[test]
+fn nonsense_about_newsletters_is_acknowledged_and_changes_nothing() {
+    let mut pair = Pair::linked(507);
+    let jid = followed(&mut pair);
+    let before = pair.events().len();
+    let notice = |kind: &'static str, child: Node| {
+        Node::new("notification")
+            .attr("from", &jid)
+            .attr("type", kind)
+            .attr("id", "9")
+            .attr("t", 1_u64)
+            .child(child)
+    };
+    let post = |content: Vec<u8>| {
+        Node::new("message")
+            .attr("from", &jid)
+            .attr("id", "X1")
+            .attr("t", 1_u64)
+            .attr("type", "text")
+            .attr("server_id", u64::MAX)
+            .child(Node::new("plaintext").bytes(content))
+    };
+    let update = |text: &str| Node::new("update").attr("op_name", "x").bytes(text.as_bytes());
+    let nonsense = [
+        notice("mex", update("{\"data\":{\"xwa2_notify_newsletter_on_join\":{\"id\":7}}}")),
+        notice("mex", update("{\"data\":[]}")),
+        notice("mex", update("not json")),
+        notice("newsletter", Node::new("live_updates")),
+        notice(
+            "newsletter",
+            Node::new("live_updates").child(Node::new("messages").child(Node::new("message"))),
+        ),
+        // Something that only an own device may say, a cut protobuf, and nothing.
+        post(wazap::stanza::device_sent(&[10, 1, 65], &jid)),
+        post(vec![10, 200, 1]),
+        post(Vec::new()),
+        Node::new("message").attr("from", &jid).attr("id", "X2").attr("t", 1_u64).attr("type", "text"),
+    ];
+    let count = nonsense.len();
+    let acks = |pair: &Pair| pair.written.iter().filter(|node| node.tag == "ack").count();
+    let acked = acks(&pair);
+    for node in nonsense {
+        pair.input(Input::Node(node));
+        pair.drive();
+    }
+    assert_eq!(pair.events().len(), before);
+    assert_eq!(acks(&pair) - acked, count, "each is done with");
+}
