@@ -41,7 +41,7 @@ pub use groups::{
 pub use iq::{Iq, IqError, IqKind};
 pub use link_code::{CompanionFinish, CompanionHello, LinkCodeNotice, LinkCodeQuery};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
-pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};
+pub use message::{Enc, EncKind, Incoming, MAX_AUDIENCE, Outgoing, device_sent};
 pub use mex::{MexError, MexNotice, mex_answer, mex_errors, mex_query, read_mex_answer, read_mex_query};
 pub use newsletters::{
     NewsletterQuery, Post, build_posts, newsletter_post, newsletter_reaction, newsletter_views, read_live,
