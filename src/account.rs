@@ -40,7 +40,7 @@ mod view;
 
 pub use crate::{
     stanza::{
-        ChatState, GroupSetting, MemberChange, StatusAudience,
+        AddRequest, ChatState, GroupSetting, MemberChange, StatusAudience,
         business::{BusinessProfile, Catalogue, Hours, Product},
     },
     store::groups::{Group, Role},
@@ -277,6 +277,17 @@ pub enum Body {
         /// For so long; `None`: not any more.
         lasting: Option<Duration>,
     },
+    /// An invitation into a group, for one whom the account may not add.
+    GroupInvite {
+        /// Which.
+        group: Jid,
+        /// Its name.
+        name: String,
+        /// What the server gave for this person.
+        invite: AddRequest,
+        /// Beside it.
+        caption: Option<String>,
+    },
 }
 
 impl Body {
@@ -294,6 +305,7 @@ impl Body {
             Self::Forward { .. } => "forward",
             Self::Pin { .. } => "pin",
             Self::Vote { .. } => "vote",
+            Self::GroupInvite { .. } => "group_invite",
         }
     }
 }

@@ -30,8 +30,8 @@ pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
 pub use blocklist::{BlockNotice, BlockQuery, Blocklist};
 pub use call::{Call, CallAction, CallOffer};
 pub use groups::{
-    CommunityQuery, Place, SubGroup, Tie, read_link_errors, read_linked_group, read_linked_members,
-    read_sub_groups,
+    AddRequest, CommunityQuery, Place, SubGroup, Tie, read_link_errors, read_linked_group,
+    read_linked_members, read_sub_groups,
 };
 pub use groups::{
     Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,

@@ -267,6 +267,7 @@ impl Account {
             | Body::Contacts(_)
             | Body::Poll { .. }
             | Body::Forward { .. }
+            | Body::GroupInvite { .. }
             | Body::Media(_) => {
                 return Ok(Ok(None));
             }
