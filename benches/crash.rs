@@ -32,6 +32,9 @@ struct Arguments {
     /// The line delays, doubles, reorders, damages and forgets, in each life in other ways.
     #[arg(long)]
     faults: bool,
+    /// Messages that are older than the instance, which hears of them while it is killed.
+    #[arg(long, default_value_t = 8_000)]
+    past: u32,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         power: arguments.power_cuts,
         lying_disk: arguments.lying_disk,
         faults: arguments.faults,
+        past: arguments.past,
     };
     println!("seed {}", plan.seed);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("crash-{}", std::process::id()));

@@ -17,6 +17,7 @@ pub mod device;
 pub mod events;
 mod folder;
 pub mod groups;
+pub mod handled;
 pub mod health;
 pub mod history;
 pub mod hooks;

@@ -4,6 +4,7 @@
 //! function of those, the log and the time (`plan`). Events of one chat reach a hook in order; chats do not wait for
 //! each other, and nothing that is received waits for a hook. Delivery is at least once, with the same bytes, signature
 //! and `X-Webhook-Id` each time (platform-webhooks.md §2, §4).
+mod clock;
 mod driver;
 mod plan;
 mod post;

@@ -657,3 +657,25 @@ fn a_vote_that_came_live_is_told_when_history_brings_its_poll() {
     assert_eq!((&votes[0]["options"], &votes[0]["whatsapp_message_id"]), (&json!(["b"]), &json!("OLDPOLL")));
     assert!(pair.events_of("message.received").is_empty(), "the poll itself is no news");
 }
+
+/// The past is told to nobody; but whoever was told of a message that could not be read is told what it says.
+#[test]
+fn a_message_that_could_not_be_read_and_comes_as_history_is_reported() {
+    let mut pair = Pair::linked(131);
+    let phone = |up: bool, pair: &mut Pair| pair.lab.online(OWN, up, pair.now).unwrap();
+    phone(false, &mut pair);
+    pair.lab.set_faults(&json!({"withhold": {"times": 1}})).unwrap();
+    let id = pair.phone_sends(ALICE, "later");
+    pair.drive();
+    assert_eq!(pair.events_of("message.undecryptable").len(), 1);
+    assert!(pair.received().is_empty());
+    let alice = format!("{ALICE}@s.whatsapp.net");
+    let messages =
+        vec![said(&alice, &id, false, 0, &text("later")), said(&alice, "OLD", false, 900, &text("old"))];
+    told(&mut pair, &HistorySync { conversations: vec![conversation(&alice, messages)], ..sync(3) });
+    assert_eq!(pair.received(), std::slice::from_ref(&id), "and nothing of what is past");
+    phone(true, &mut pair);
+    pair.pass(MINUTE);
+    assert_eq!(pair.received(), [id], "once");
+    assert_eq!(pair.unanswered(), 0);
+}

@@ -162,6 +162,46 @@ fn a_redelivered_message_is_acknowledged_again_and_reported_once() {
     assert_eq!(pair.events_of("message.undecryptable").len(), 0);
 }
 
+/// Nothing covers the place in its chain that a ciphertext claims until the key of that place is at hand.
+#[test]
+fn a_message_that_only_looks_like_one_read_before_is_asked_for_again() {
+    let mut pair = Pair::linked(126);
+    let device = pair.lab.phone(OWN).unwrap().companions[0].jid.clone();
+    pair.phone_sends(ALICE, "hi");
+    pair.drive();
+    pair.send(ALICE, "hi");
+    pair.drive();
+    pair.phone_sends(ALICE, "one");
+    pair.phone_sends(ALICE, "two");
+    pair.drive();
+    pair.lab.set_faults(&json!({"stale": {"device": device, "times": 1}})).unwrap();
+    let id = pair.phone_sends(ALICE, "three");
+    pair.drive();
+    let retries = pair.written.iter().filter(|node| node.text("id") == Some(&id));
+    let retries = retries.filter(|node| node.tag == "receipt" && node.text("type") == Some("retry"));
+    assert_eq!(retries.count(), 1, "it was not taken for what it is");
+    assert_eq!(pair.received().iter().filter(|received| **received == id).count(), 1);
+    assert_eq!(pair.unanswered(), 0);
+    pair.assert_well_behaved();
+}
+
+/// Keys and history leave no message; that they were read is remembered all the same.
+#[test]
+fn what_leaves_no_message_and_comes_twice_is_confirmed_twice() {
+    let mut pair = Pair::new(127);
+    pair.copies = |node| if node.tag == "message" { 2 } else { 1 };
+    pair.drive();
+    pair.scan();
+    pair.pass(MINUTE);
+    assert_eq!(pair.status(), Status::Connected);
+    let retried = pair.written.iter().filter(|node| node.tag == "receipt");
+    assert_eq!(retried.filter(|node| node.text("type") == Some("retry")).count(), 0);
+    let peer = pair.written.iter().filter(|node| node.text("type") == Some("peer_msg")).count();
+    assert!(peer >= 4 && peer.is_multiple_of(2), "{peer} confirmations");
+    assert_eq!(pair.events_of("message.undecryptable").len(), 0);
+    pair.assert_well_behaved();
+}
+
 #[test]
 fn a_message_whose_acknowledgement_was_lost_comes_again_and_is_reported_once() {
     for done in 0..4 {

@@ -9,7 +9,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{ALICE, ECHO, OWN, Pair};
 use wazap::{
-    account::{Body, Input, Recipient, Status, standing_view},
+    account::{
+        Body, Command, GroupCommand, Input, MemberChange, ProfileCommand, Question, Recipient, Status,
+        standing_view,
+    },
     crypto::nct::contact_token,
     sandbox::{PhoneChange, StandingChange},
     stanza::{ContactToken, MexNotice, Notification, TokenNotice},
@@ -133,6 +136,61 @@ fn the_server_switches_what_goes_on_messages() {
     let from = pair.written.len();
     pair.send(ALICE, "still");
     assert!(messages(&pair, from)[0].find("tctoken").is_none());
+}
+
+/// What the instance asks, and the stanza with which it does.
+fn asked(pair: &mut Pair, question: impl Into<Question>) -> Node {
+    let from = pair.written.len();
+    pair.ask(Command::Ask(question.into()));
+    pair.drive();
+    pair.written[from].clone()
+}
+
+#[test]
+fn tokens_are_shown_on_questions_about_people_as_the_server_wants_them() {
+    let mut pair = Pair::linked(13);
+    pair.phone_sends(ALICE, "hi");
+    pair.drive();
+    let token = pair.store(|tx| tx.privacy_tokens().of(&Jid::pn(ALICE))).token;
+    let of = |node: Option<&Node>| node.map(|node| node.content_bytes().unwrap().into_owned());
+    let person = |digits: &str| Recipient::Number(digits.to_owned());
+    let picture = |of: Recipient| ProfileCommand::Picture { of, preview: false };
+    let group: Jid =
+        pair.lab.create_group(OWN, "Team", &[ECHO], true, pair.now).unwrap().jid.parse().unwrap();
+    pair.drive();
+    let create =
+        || GroupCommand::Create { subject: "Two".into(), people: vec![Jid::pn(ALICE), Jid::pn(ECHO)] };
+    let add = |group: &Jid| GroupCommand::Members {
+        group: group.clone(),
+        change: MemberChange::Add,
+        people: vec![Jid::pn(ALICE)],
+    };
+    let shown = |pair: &mut Pair| -> Vec<Option<Vec<u8>>> {
+        let query = asked(pair, picture(person(ALICE)));
+        let on_picture = of(query.find("picture").unwrap().find("tctoken"));
+        let query = asked(pair, ProfileCommand::Person(person(ALICE)));
+        let user = query.find("usync").unwrap().find("list").unwrap().find("user").unwrap().clone();
+        let query = asked(pair, create());
+        let people: Vec<&Node> = query.find("create").unwrap().find_all("participant").collect();
+        assert!(people[1].find("privacy").is_none(), "nobody has a token of theirs");
+        let on_new = of(people[0].find("privacy"));
+        let query = asked(pair, add(&group));
+        let on_added = of(query.find("add").unwrap().find("participant").unwrap().find("privacy"));
+        vec![on_picture, of(user.find("tctoken")), on_new, on_added]
+    };
+    assert_eq!(shown(&mut pair), [Some(token.clone()), None, None, None]);
+    // Neither of oneself, nor of groups, nor of whom no token is known of.
+    for other in [person(OWN), person(ECHO), Recipient::Jid(group.clone())] {
+        let query = asked(&mut pair, picture(other));
+        assert!(query.find("picture").unwrap().find("tctoken").is_none());
+    }
+    for (code, value) in [(9_666, "0"), (20_798, "1"), (11_261, "1"), (11_262, "1")] {
+        pair.lab.property(OWN, code, value).unwrap();
+    }
+    pair.cut();
+    pair.pass(Duration::from_secs(5));
+    assert_eq!(shown(&mut pair), [None, Some(token.clone()), Some(token.clone()), Some(token)]);
+    pair.assert_well_behaved();
 }
 
 #[test]

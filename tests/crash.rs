@@ -20,7 +20,15 @@ fn play(name: &str, plan: &Plan) -> Outcome {
 
 fn plan(seed: u64) -> Plan {
     let kills = std::env::var("WAZAP_CRASH_KILLS").map_or(15, |count| count.parse().unwrap());
-    Plan { seed, until: Until::Kills(kills), power: false, lying_disk: false, faults: false }
+    Plan { seed, until: Until::Kills(kills), power: false, lying_disk: false, faults: false, past: 400 }
+}
+
+/// Linked a moment ago, it is killed while it reads what the phone tells of the past.
+#[test]
+fn killed_while_it_reads_history_it_has_all_of_it_once() {
+    let outcome = play("history", &Plan { until: Until::Kills(10), past: 4_000, ..plan(4) });
+    assert!(outcome.is_clean(), "{outcome}");
+    assert!(outcome.past > 2_000, "hardly any past: {outcome}");
 }
 
 /// What a disk had not synced is gone with the power. Where no power can be cut, there is nothing to test.

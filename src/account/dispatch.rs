@@ -13,7 +13,7 @@ use super::{
     history::{HistoryJob, HistoryPart, HistoryWanted, Reading},
     link::{Conn, Outage, Phase, Retry, STOPPED},
     props::Props,
-    tokens,
+    standing, tokens,
 };
 use crate::{
     clock::Millis,
@@ -335,7 +335,7 @@ impl Account {
             suspecting: turn.tx.standing().suspecting()?,
             retrying: true,
             ask_again_at: None,
-            put_off_until: turn.tx.standing().release_due(turn.now)?,
+            put_off_until: standing::put_off_until(turn)?,
             stalled: false,
             latest: turn.now,
         })

@@ -73,6 +73,8 @@ pub struct Evidence {
     pub last_out: Option<Millis>,
     /// How long the last answered ping took, and when its answer came.
     pub ping: Option<(Duration, Millis)>,
+    /// When the ping left that the present connection has not answered yet.
+    pub unanswered: Option<Millis>,
     /// `None`: not logged in.
     pub offline: Option<Offline>,
     /// When the present connection was dialled.
@@ -103,6 +105,7 @@ impl Account {
             last_in: self.seen.last_in,
             last_out: self.seen.last_out,
             ping: self.seen.ping,
+            unanswered: conn.and_then(|conn| conn.pinged),
             offline,
             dialled: conn.map(|conn| conn.since),
             next_dial: self.retry.at,

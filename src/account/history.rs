@@ -105,8 +105,16 @@ pub(super) struct Reading {
 impl Reading {
     pub(super) fn load(turn: &Turn<'_>) -> Result<Self, Error> {
         let history = turn.tx.history();
+        history.pull_in(turn.now + Duration::from_secs(LONGEST_PAUSE))?;
         let patience = history.unanswered(None)?.first().map(|asked| asked.at + ASK_WAIT);
         Ok(Self { job: None, next: history.next_at()?, patience })
+    }
+
+    /// The clock was set back: nothing is further off than the longest pause.
+    pub(super) fn pull_in(&mut self, turn: &Turn<'_>) -> Result<(), Error> {
+        turn.tx.history().pull_in(turn.now + Duration::from_secs(LONGEST_PAUSE))?;
+        self.next = turn.tx.history().next_at()?;
+        Ok(())
     }
 
     /// When something is due; files only where there is a connection.

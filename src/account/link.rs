@@ -388,9 +388,12 @@ impl Account {
         }
         tracing::warn!(seconds = back.as_secs(), "the clock was set back");
         self.seen.forget_times(turn.now);
+        self.reading.pull_in(turn)?;
+        self.release_put_off(turn)?;
         if let Some(outage) = &mut self.outage {
             outage.since = outage.since.min(turn.now);
         }
+        self.ask_again_at = self.ask_again_at.map(|at| at.min(turn.now));
         if self.conn.is_some() {
             return self.lose("clock_set_back", turn);
         }

@@ -105,7 +105,7 @@ impl Account {
     }
 
     /// Stores and reports one message from the phone, if it is one that is missing here.
-    fn keep_resent(&self, info: WebMessageInfo, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(super) fn keep_resent(&self, info: WebMessageInfo, turn: &mut Turn<'_>) -> Result<(), Error> {
         let (Some(key), Some(own)) = (info.key, self.own_pn()) else { return Ok(()) };
         let with = key.remote_jid.as_deref().and_then(|jid| jid.parse::<Jid>().ok());
         let (Some(with), Some(id)) = (with, key.id) else { return Ok(()) };

@@ -13,6 +13,7 @@ use crate::{
     stanza::{
         ChatState,
         presence::{ChatStateUpdate, PresenceUpdate, subscribe},
+        tctoken,
     },
     store::events::NewEvent,
     wire::{Jid, Node},
@@ -48,7 +49,7 @@ impl Account {
         // Nothing answers it; an id it has, as Baileys gives it one.
         let id = conn.plain_id();
         let token = self.shown_token(&target, turn)?;
-        turn.send(&subscribe(&target, &id).child_opt(token));
+        turn.send(&subscribe(&target, &id).child_opt(token.as_deref().map(tctoken)));
         Ok(())
     }
 

@@ -25,17 +25,25 @@ const RECEIVED_DURATION: u32 = 865;
 const RECEIVED_BUCKETS: u32 = 909;
 const ISSUED_DURATION: u32 = 996;
 const ISSUED_BUCKETS: u32 = 997;
+const ON_PICTURES: u32 = 9_666;
 const ON_MESSAGES: u32 = 10_518;
+const ON_NEW_GROUPS: u32 = 11_261;
+const ON_ADDED_MEMBERS: u32 = 11_262;
 const ISSUE_TO_LID: u32 = 14_303;
+const ON_ABOUTS: u32 = 20_798;
 const CAPPING: u32 = 20_865;
 const PROOFS: u32 = 24_941;
-const WANTED: [u32; 8] = [
+const WANTED: [u32; 12] = [
     RECEIVED_DURATION,
     RECEIVED_BUCKETS,
     ISSUED_DURATION,
     ISSUED_BUCKETS,
+    ON_PICTURES,
     ON_MESSAGES,
+    ON_NEW_GROUPS,
+    ON_ADDED_MEMBERS,
     ISSUE_TO_LID,
+    ON_ABOUTS,
     CAPPING,
     PROOFS,
 ];
@@ -133,6 +141,26 @@ impl Props {
     /// asked for does no harm, one that is missing can cost the message.
     pub(super) fn on_messages(&self) -> bool {
         self.switch(ON_MESSAGES, true)
+    }
+
+    /// Tokens go on questions for a person's picture.
+    pub(super) fn on_pictures(&self) -> bool {
+        self.switch(ON_PICTURES, true)
+    }
+
+    /// Tokens go on questions for what a person says about themselves.
+    pub(super) fn on_abouts(&self) -> bool {
+        self.switch(ON_ABOUTS, false)
+    }
+
+    /// Tokens go with whom a new group is made of.
+    pub(super) fn on_new_groups(&self) -> bool {
+        self.switch(ON_NEW_GROUPS, false)
+    }
+
+    /// Tokens go with whoever is added to a group.
+    pub(super) fn on_added_members(&self) -> bool {
+        self.switch(ON_ADDED_MEMBERS, false)
     }
 
     /// Where there is no token, a proof made with the account's salt goes on messages.

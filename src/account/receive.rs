@@ -42,7 +42,7 @@ enum Opened {
     Message(Vec<u8>),
     /// Nothing but the key to what its sender writes to all.
     KeyOnly,
-    /// Decrypted before.
+    /// Its key was used: it was read before, or it only looks like something that was.
     Duplicate,
     /// Decrypted, but what came out is no message.
     Garbage,
@@ -96,11 +96,22 @@ impl Account {
         }
         match self.open(&incoming, &source, turn)? {
             Opened::Message(bytes) => self.opened_message(&bytes, &incoming, &source, key, node, turn),
-            Opened::KeyOnly | Opened::Duplicate => {
+            Opened::KeyOnly => {
+                turn.tx.handled().note(&incoming.id, &source.sender)?;
+                self.confirm(&incoming, &source, turn);
+                Ok(())
+            }
+            Opened::Duplicate => {
+                // Its place in the chain is not covered by anything until its key is at hand: a damaged one can be that
+                // of another message. Whatever was read has left a trace under its own id.
+                if !turn.tx.handled().knows(&incoming.id, &source.sender)? {
+                    return self.failed(&SignalError::Duplicate, &key, &incoming, &source, node, turn);
+                }
                 self.confirm(&incoming, &source, turn);
                 Ok(())
             }
             Opened::Garbage => {
+                turn.tx.handled().note(&incoming.id, &source.sender)?;
                 self.undecryptable(&key, &incoming, &source, "invalid_message", turn)?;
                 self.refuse_garbage(node, turn);
                 Ok(())
@@ -245,6 +256,7 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let Some(Unwrapped { content, device_sent }) = content::unwrap(bytes) else {
+            turn.tx.handled().note(&incoming.id, &source.sender)?;
             self.undecryptable(&key, incoming, source, "invalid_message", turn)?;
             self.refuse_garbage(node, turn);
             return Ok(());
@@ -252,6 +264,7 @@ impl Account {
         if device_sent && !source.from_me {
             // Somebody else's "copy of an own message": nothing of it is believed.
             tracing::warn!("a stranger sent what only an own device may send");
+            turn.tx.handled().note(&incoming.id, &source.sender)?;
             self.undecryptable(&key, incoming, source, "forged_copy", turn)?;
             self.ack(node, turn);
             return Ok(());
@@ -268,6 +281,8 @@ impl Account {
                 let content = self.in_plain(content.to_vec(), &source.chat, &source.sender, turn)?;
                 self.keep_received(content, incoming, &source, key, turn)?;
             }
+        } else {
+            turn.tx.handled().note(&incoming.id, &source.sender)?;
         }
         self.confirm(incoming, source, turn);
         Ok(())

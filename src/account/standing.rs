@@ -10,6 +10,7 @@ use super::{
     Error, Status,
     dispatch::{Account, Turn},
     link::Query,
+    newsletters::is_newsletter,
     sender_keys::in_chat,
 };
 use crate::{
@@ -264,7 +265,7 @@ impl Account {
         self.retrying = true;
         let table = turn.tx.standing();
         let tries = table.refusals(row.seq)?;
-        let of_many = in_chat(&to);
+        let of_many = in_chat(&to) || is_newsletter(&to);
         let pause = match code {
             REACHOUT | CAPPED if !of_many => {
                 table.suspect(row.seq, code)?;
@@ -296,7 +297,7 @@ impl Account {
 
     /// What was put off until now goes on.
     pub(super) fn release_put_off(&mut self, turn: &Turn<'_>) -> Result<(), Error> {
-        self.put_off_until = turn.tx.standing().release_due(turn.now)?;
+        self.put_off_until = put_off_until(turn)?;
         Ok(())
     }
 
@@ -317,6 +318,15 @@ impl Account {
         }
         Ok(())
     }
+}
+
+/// Sends that were put off until now go on; when the next one does. The clock may have been set back since they were put
+/// off, also while no process ran that would have seen it.
+pub(super) fn put_off_until(turn: &Turn<'_>) -> Result<Option<Millis>, Error> {
+    let longest = FORBIDDEN_PAUSE.max(UNAVAILABLE_PAUSE * (1 << (UNAVAILABLE_TRIES - 1)));
+    let table = turn.tx.standing();
+    table.pull_in(turn.now + longest)?;
+    Ok(table.release_due(turn.now)?)
 }
 
 fn warn(error: MexError, what: &'static str) {

@@ -86,12 +86,13 @@ impl Account {
         Ok(valid.then_some(kept.token))
     }
 
-    /// What a look at this person shows: the token alone, whatever is set for messages.
-    pub(super) fn shown_token(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Node>, Error> {
+    /// What a look at this person shows: the token alone, whatever is set for messages. Never for the account itself: the
+    /// server does not answer that at all.
+    pub(super) fn shown_token(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Vec<u8>>, Error> {
         if !is_regular(person) || self.is_own(person) {
             return Ok(None);
         }
-        Ok(self.valid_token(person, turn)?.map(|token| tctoken(&token)))
+        self.valid_token(person, turn)
     }
 
     /// What a message to this person shows of being welcome.

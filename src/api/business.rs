@@ -44,7 +44,7 @@ pub(super) async fn show<I: Instance>(
         let ProfileAnswer::Catalogue(page) = told else { return Err(ApiError::Internal) };
         return Ok(reply::ok(&json!({ "success": true, "catalogue": catalogue(&page) })));
     }
-    let (now, asked) = (app.now(), who.clone());
+    let (now, asked, named) = (app.now(), who.clone(), who.clone());
     let since = Millis(now.0.saturating_sub(u64::try_from(FRESH.as_millis()).unwrap_or(u64::MAX)));
     let kept = app
         .parts
@@ -67,10 +67,16 @@ pub(super) async fn show<I: Instance>(
             body
         }
     };
+    let lid = app.parts.store.read(move |tx| {
+        let known = named.known_as(tx, now)?;
+        let other = tx.people().other_name(&known)?;
+        Ok::<_, crate::store::Error>([Some(known), other].into_iter().flatten().find(Jid::is_lid))
+    });
     let mut answer = Map::from_iter([("success".to_owned(), true.into())]);
     if let Value::Object(members) = body {
         answer.extend(members);
     }
+    answer.insert("lid".to_owned(), lid.await?.map(|lid| lid.to_wire()).into());
     Ok(reply::ok(&Value::Object(answer)))
 }
 

@@ -17,6 +17,7 @@ use crate::{
     clock::Millis,
     store::{
         health::{Queues, Waiting},
+        history::Standing as History,
         standing::Standing as AccountStanding,
     },
 };
@@ -24,6 +25,8 @@ use crate::{
 /// A connection on which nothing came for so long is no longer believed: pings leave every 15 to 25 s, and a silence of 20 s
 /// after one ends the connection.
 const DEAF: Duration = Duration::from_secs(60);
+/// Pings are answered within a second; without an answer the connection is given up after 20 s.
+const UNANSWERED: Duration = Duration::from_secs(5);
 /// What waits for so long while everything seems to work, is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -52,6 +55,7 @@ pub(super) async fn details<I: Instance>(
         .await?;
     let mut problems = problems(evidence.as_ref(), &queues, &hooks, now);
     problems.extend(restricted(&standing, &queues));
+    problems.extend(history_stuck(&history, now));
     let verdict = problems.iter().map(|problem| problem.verdict).max().unwrap_or(Verdict::Ok);
     let reason = match problems.iter().find(|problem| problem.verdict == verdict) {
         Some(problem) => problem.what.clone(),
@@ -141,6 +145,12 @@ fn problems(evidence: Option<&Evidence>, queues: &Queues, hooks: &[Standing], no
             format!("{drained} of {promised} stanzas that waited at the server have come"),
         );
     }
+    if let (true, Some(evidence)) = (connected, evidence)
+        && let Some(silence) = age(evidence.unanswered, now).filter(|silence| *silence >= UNANSWERED)
+    {
+        let what = format!("a ping is not answered for {} s; without an answer", silence.as_secs());
+        add(Verdict::Degraded, "unanswered", format!("{what} the connection is given up after 20 s"));
+    }
     if connected && let Some(age) = age(queues.outgoing.oldest, now).filter(|age| *age >= STUCK) {
         let rows = queues.outgoing.rows;
         add(
@@ -153,22 +163,23 @@ fn problems(evidence: Option<&Evidence>, queues: &Queues, hooks: &[Standing], no
         add(Verdict::Degraded, "scheduled_stuck", format!("a send is due for {} s", late.as_secs()));
     }
     for Standing { hook, lag, dead, .. } in hooks.iter().filter(|standing| standing.hook.active) {
-        let (id, events, seconds) = (hook.id, lag.events, lag.age.as_secs());
+        let (id, kind, events, seconds) = (hook.id, hook.kind.as_str(), lag.events, lag.age.as_secs());
         if let Some(pause) = hook.paused {
             let why = pause.as_str();
             add(
                 Verdict::Degraded,
                 "webhook_paused",
-                format!("hook {id} is paused ({why}), {events} events wait"),
+                format!("hook {id} ({kind}) is paused ({why}), {events} events wait"),
             );
         } else if lag.age >= STUCK {
             let error = hook.last_error.as_deref().unwrap_or("no error");
-            let what =
-                format!("hook {id} lags by {events} events and {seconds} s; the last attempt: {error}");
+            let what = format!(
+                "hook {id} ({kind}) lags by {events} events and {seconds} s; the last attempt: {error}"
+            );
             add(Verdict::Degraded, "webhook_lag", what);
         }
         if *dead > 0 {
-            add(Verdict::Degraded, "dead_letters", format!("hook {id} has put {dead} events aside"));
+            add(Verdict::Degraded, "dead_letters", format!("hook {id} ({kind}) has put {dead} events aside"));
         }
     }
     found
@@ -185,6 +196,14 @@ fn restricted(standing: &AccountStanding, queues: &Queues) -> Option<Problem> {
         format!("{why} until {until}")
     };
     Some(Problem { verdict: Verdict::Degraded, code: "account_restricted", what })
+}
+
+/// A piece of the past that the phone announced, and that cannot be had.
+fn history_stuck(history: &History, now: Millis) -> Option<Problem> {
+    let since = age(history.stuck, now).filter(|since| *since >= STUCK)?;
+    let (waiting, since) = (history.waiting, since.as_secs());
+    let what = format!("{waiting} pieces of history wait, one of which could not be had for {since} s");
+    Some(Problem { verdict: Verdict::Degraded, code: "history_stuck", what })
 }
 
 fn link_down(evidence: &Evidence, now: Millis) -> Option<(&'static str, String)> {
@@ -237,6 +256,7 @@ fn link(evidence: &Evidence, now: Millis) -> Map<String, Value> {
         "last_stanza_out_seconds": since(evidence.last_out),
         "ping_ms": evidence.ping.map(|(took, _)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         "ping_at": time(evidence.ping.map(|(_, at)| at)),
+        "ping_unanswered_seconds": since(evidence.unanswered),
         "offline_queue": evidence.offline.map(|Offline { promised, drained, done }| {
             json!({ "promised": promised, "drained": drained, "done": done })
         }),

@@ -91,11 +91,11 @@ pub(super) async fn search<I: Instance>(
     }
     faults.check()?;
     let words = words.unwrap_or_default().to_owned();
-    let url = app.parts.public_url.clone();
+    let (url, now) = (app.parts.public_url.clone(), app.now());
     let answer = app.parts.store.read(move |tx| {
         let chat = match &chat {
             None => None,
-            Some(with) => match tx.messages().find_chat(with)? {
+            Some(with) => match tx.messages().find_chat(&with.known_as(tx, now)?)? {
                 Some(chat) => Some(chat.id),
                 None => return Ok(paging.answer("messages", Vec::new(), 0)),
             },
@@ -123,9 +123,9 @@ pub(super) async fn of_chat<I: Instance>(
     faults.check()?;
     let Some(with) = with else { return Err(ApiError::Internal) };
     let (before, after) = (before.map(str::to_owned), after.map(str::to_owned));
-    let url = app.parts.public_url.clone();
+    let (url, now) = (app.parts.public_url.clone(), app.now());
     let answer = app.parts.store.read(move |tx| {
-        let Some(chat) = tx.messages().find_chat(&with)? else {
+        let Some(chat) = tx.messages().find_chat(&with.known_as(tx, now)?)? else {
             return match before.or(after) {
                 Some(id) => Err(Missing::Message(id)),
                 None => Ok(paging.answer("messages", Vec::new(), 0)),
@@ -215,8 +215,9 @@ async fn look_at<I: Instance, T: Send + 'static>(
     let mut faults = Faults::default();
     let chat = chat_of(query, "to", &mut faults);
     faults.check()?;
-    let url = app.parts.public_url.clone();
+    let (url, now) = (app.parts.public_url.clone(), app.now());
     let seen = app.parts.store.read(move |tx| {
+        let chat = chat.map(|chat| chat.known_as(tx, now)).transpose()?;
         let message = find(tx, &id, chat.as_ref())?;
         look(&Viewer::new(tx, &url)?, &message)
     });
@@ -244,17 +245,14 @@ fn views(tx: &Tx<'_>, url: &str, messages: &[Message]) -> Result<Vec<Value>, Mis
 }
 
 /// The chat that a query names, if it names one.
-fn chat_of(query: &[(String, String)], name: &str, faults: &mut Faults) -> Option<Jid> {
+fn chat_of(query: &[(String, String)], name: &str, faults: &mut Faults) -> Option<Recipient> {
     chat_named(query::value(query, name)?, name, faults)
 }
 
-fn chat_named(text: &str, name: &str, faults: &mut Faults) -> Option<Jid> {
-    match recipient::read(&Value::from(text)) {
-        Some(Ok(Recipient::Jid(jid))) => Some(jid),
-        Some(Ok(Recipient::Number(digits))) => Some(Jid::pn(digits)),
-        _ => {
-            faults.add(name, recipient::WRONG);
-            None
-        }
+fn chat_named(text: &str, name: &str, faults: &mut Faults) -> Option<Recipient> {
+    let read = recipient::read(&Value::from(text)).and_then(Result::ok);
+    if read.is_none() {
+        faults.add(name, recipient::WRONG);
     }
+    read
 }

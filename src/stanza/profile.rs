@@ -1,7 +1,10 @@
 //! What a person or a group shows of itself: the picture, the text about, who sees statuses, the timer of new chats.
 //! Shapes: Baileys `Socket/chats.ts`, whatsmeow `user.go`, whatsapp-rust `wacore/src/iq/contacts.rs`, `profile.rs`.
 
-use super::{Iq, IqKind, Malformed, Notification};
+use super::{
+    Iq, IqKind, Malformed, Notification,
+    tokens::{shown_token, tctoken},
+};
 use crate::wire::{Jid, Node};
 
 /// Which picture is meant.
@@ -33,6 +36,8 @@ pub enum ProfileQuery {
         size: PictureSize,
         /// The id of the one that is known already.
         known: Option<String>,
+        /// The trusted-contact token of the person (protocol 06, 3.4).
+        token: Option<Vec<u8>>,
     },
     /// Another picture, or none.
     SetPicture {
@@ -53,11 +58,12 @@ impl ProfileQuery {
     /// Builds the query.
     pub fn build(&self, id: &str) -> Node {
         match self {
-            Self::Picture { of, size, known } => {
+            Self::Picture { of, size, known, token } => {
                 let picture = Node::new("picture")
                     .attr("type", size.as_str())
                     .attr("query", "url")
-                    .attr_opt("id", known.clone());
+                    .attr_opt("id", known.clone())
+                    .child_opt(token.as_deref().map(tctoken));
                 Iq::query(id, IqKind::Get, "w:profile:picture").attr("target", of).child(picture)
             }
             Self::SetPicture { of, jpeg } => {
@@ -90,6 +96,7 @@ impl ProfileQuery {
                         _ => PictureSize::Preview,
                     },
                     known: picture.text("id").map(str::to_owned),
+                    token: shown_token(picture),
                 }
             }
             (IqKind::Set, "w:profile:picture") => {

@@ -79,6 +79,12 @@ pub fn tctoken(bytes: &[u8]) -> Node {
     Node::new("tctoken").bytes(bytes)
 }
 
+/// The token that a query shows in this node.
+pub(super) fn shown_token(node: &Node) -> Option<Vec<u8>> {
+    let bytes = node.find("tctoken")?.content_bytes()?;
+    (1..=LONGEST).contains(&bytes.len()).then(|| bytes.into_owned())
+}
+
 /// What is shown on a message where there is no token.
 pub fn cstoken(bytes: &[u8; 32]) -> Node {
     Node::new("cstoken").bytes(*bytes)

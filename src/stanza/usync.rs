@@ -1,7 +1,10 @@
 //! `usync`: who exists, under which names, with which devices.
 //! Shapes: Baileys `WAUSync/`, whatsmeow `user.go`, whatsapp-rust `wacore/src/iq/usync.rs`.
 
-use super::{Iq, IqKind, Malformed, jid};
+use super::{
+    Iq, IqKind, Malformed, jid,
+    tokens::{shown_token, tctoken},
+};
 use crate::wire::{Jid, Node};
 
 /// One user asked about.
@@ -32,6 +35,8 @@ pub struct UsyncQuery {
     pub others: Vec<String>,
     /// About whom.
     pub users: Vec<UsyncUser>,
+    /// With one user asked about by address: their trusted-contact token (protocol 06, 3.4).
+    pub token: Option<Vec<u8>>,
 }
 
 impl UsyncQuery {
@@ -46,6 +51,7 @@ impl UsyncQuery {
             by_lid: false,
             others: Vec::new(),
             users: users.into_iter().map(UsyncUser::Jid).collect(),
+            token: None,
         }
     }
 
@@ -60,6 +66,7 @@ impl UsyncQuery {
             by_lid: false,
             others: what.iter().map(|name| (*name).to_owned()).collect(),
             users: users.into_iter().map(UsyncUser::Jid).collect(),
+            token: None,
         }
     }
 
@@ -74,6 +81,7 @@ impl UsyncQuery {
             by_lid: false,
             others: Vec::new(),
             users: numbers.into_iter().map(UsyncUser::Phone).collect(),
+            token: None,
         }
     }
 
@@ -94,7 +102,9 @@ impl UsyncQuery {
             query = query.child(Node::new(other.clone()).child_opt(inside));
         }
         let users = self.users.iter().map(|user| match user {
-            UsyncUser::Jid(jid) => Node::new("user").attr("jid", jid),
+            UsyncUser::Jid(jid) => {
+                Node::new("user").attr("jid", jid).child_opt(self.token.as_deref().map(tctoken))
+            }
             UsyncUser::Phone(digits) => {
                 Node::new("user").child(Node::new("contact").bytes(format!("+{digits}")))
             }
@@ -141,6 +151,7 @@ impl UsyncQuery {
                 .map(|c| c.tag.to_string())
                 .collect(),
             users,
+            token: list.find("user").and_then(shown_token),
         })
     }
 }

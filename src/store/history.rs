@@ -66,6 +66,8 @@ pub struct Standing {
     pub waiting: u64,
     pub done: u64,
     pub given_up: u64,
+    /// When the oldest was announced of those that were tried in vain and wait to be tried again.
+    pub stuck: Option<Millis>,
     /// Messages that came by history.
     pub messages: u64,
     /// Percent of the recent history that is read; `None`: none was announced.
@@ -200,6 +202,15 @@ impl History<'_> {
         Ok(())
     }
 
+    /// Nothing is put off beyond `latest`: what is, was before the clock was set back.
+    pub fn pull_in(&self, latest: Millis) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached("UPDATE history_work SET next_at = ?1 WHERE state = 0 AND next_at > ?1")?
+            .execute([sql(latest.0)])?;
+        Ok(())
+    }
+
     /// Read to its end, or given up with a reason.
     pub fn finish(&self, seq: i64, error: Option<&str>) -> Result<(), Error> {
         self.0
@@ -220,7 +231,8 @@ impl History<'_> {
                 "SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1),
                         count(*) FILTER (WHERE state = 2), coalesce(sum(messages), 0),
                         max(iif(state > 0, coalesce(progress, 0), 0)) FILTER (WHERE sync_type = 3),
-                        max(iif(state > 0, coalesce(progress, 0), 0)) FILTER (WHERE sync_type = 2)
+                        max(iif(state > 0, coalesce(progress, 0), 0)) FILTER (WHERE sync_type = 2),
+                        min(at) FILTER (WHERE state = 0 AND next_at > 0 AND at > 0)
                  FROM history_work",
             )?
             .query_row([], |row| {
@@ -231,6 +243,7 @@ impl History<'_> {
                     messages: unsql(row.get(3)?),
                     recent: row.get(4)?,
                     full: row.get(5)?,
+                    stuck: row.get::<_, Option<i64>>(6)?.map(|at| Millis(unsql(at))),
                     last_error: None,
                 })
             })?;

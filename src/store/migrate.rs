@@ -21,7 +21,8 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0012_history.sql")),
     M::up(include_str!("migrations/0013_newsletters.sql")),
     M::up(include_str!("migrations/0014_communities.sql")),
-    M::up(include_str!("migrations/0015_early.sql")),
+    M::up(include_str!("migrations/0015_handled.sql")),
+    M::up(include_str!("migrations/0016_early.sql")),
 ];
 
 /// The schema version that this program makes and knows.

@@ -167,6 +167,14 @@ impl Queue<'_> {
         Ok(u8::try_from(attempts).unwrap_or(u8::MAX))
     }
 
+    /// Whether some message of this id and direction in this chat could not be decrypted so far.
+    pub fn awaits(&self, key: &MessageKey) -> Result<bool, Error> {
+        let mut statement = self.0.conn().prepare_cached(
+            "SELECT 1 FROM inbound_pending WHERE chat = ?1 AND wa_id = ?2 AND from_me = ?3",
+        )?;
+        Ok(statement.exists(params![key.chat, key.wa_id, key.from_me])?)
+    }
+
     /// The key of an undecryptable message as it is waited for, under either name of its author.
     pub fn pending_key(
         &self,

@@ -262,6 +262,15 @@ impl StandingTable<'_> {
         Ok(())
     }
 
+    /// Nothing is put off beyond `latest`: what is, was before the clock was set back.
+    pub fn pull_in(&self, latest: Millis) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached("UPDATE outgoing SET again_at = ?1 WHERE held = 2 AND again_at > ?1")?
+            .execute([sql(latest.0)])?;
+        Ok(())
+    }
+
     /// How often a send was refused and written again.
     pub fn refusals(&self, seq: i64) -> Result<u32, Error> {
         let mut statement = self.0.conn().prepare_cached("SELECT refusals FROM outgoing WHERE seq = ?1")?;

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Options, Retry,
+    clock::Clock,
     plan::{Outcome, Plan, Refused},
     post::Target,
 };
@@ -62,6 +63,7 @@ pub(super) async fn drive(
     };
     let mut driver = Driver {
         plan: Plan::new(&found, rows),
+        clock: Clock::start(),
         store,
         hook,
         kind: found.kind,
@@ -80,10 +82,11 @@ pub(super) async fn drive(
     loop {
         newest.mark_unchanged();
         driver.read().await?;
-        for (lane, seq) in driver.plan.due(Millis::now(), &driver.retry) {
+        for (lane, seq) in driver.plan.due(driver.clock.now(), &driver.retry) {
             let (target, store, attempt) = (&target, driver.store.clone(), driver.plan.attempt(&lane));
+            let clock = driver.clock;
             let post = async move {
-                let (at, began) = (Millis::now(), Instant::now());
+                let (at, began) = (clock.now(), Instant::now());
                 let outcome = target.deliver(&store, seq, attempt).await;
                 (Job::Lane(lane, Flight { seq, attempt, at, took: began.elapsed() }), outcome)
             };
@@ -143,6 +146,7 @@ pub(super) async fn drive(
 
 struct Driver {
     plan: Plan,
+    clock: Clock,
     store: Store,
     hook: i64,
     kind: Kind,
@@ -193,7 +197,7 @@ impl Driver {
             let Some(last) = entries.last().map(|entry| entry.seq) else { break };
             self.plan.scanned(entries, last, |entry| wants(self.kind, &self.wanted, entry));
         }
-        while let Some(behind) = self.plan.behind(Millis::now(), &self.retry) {
+        while let Some(behind) = self.plan.behind(self.clock.now(), &self.retry) {
             let read = behind.clone();
             let limit = u32::try_from(read.limit).unwrap_or(u32::MAX);
             let entries = self
@@ -253,7 +257,7 @@ impl Driver {
                     Outcome::Unwanted => Some("http 410".to_owned()),
                     Outcome::Gone => None,
                 };
-                self.plan.settle(lane, outcome, Millis::now(), &self.retry);
+                self.plan.settle(lane, outcome, self.clock.now(), &self.retry);
                 if let Some(result) = result {
                     let &Flight { seq, attempt, at, took } = flight;
                     let next_at = self.plan.again_at(lane);
@@ -302,7 +306,7 @@ impl Driver {
     /// When to look again without anything happening.
     fn wake(&self, save_from: Option<Instant>) -> Option<Instant> {
         let now = Instant::now();
-        let due = self.plan.next_at().map(|at| now + at.since(Millis::now()));
+        let due = self.plan.next_at().map(|at| now + self.clock.until(at));
         let save = save_from.filter(|&from| from > now);
         due.into_iter().chain(save).min()
     }

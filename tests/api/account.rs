@@ -274,7 +274,8 @@ async fn presences_are_followed_and_forgotten() {
         tx.watched().saw(&Jid::pn(ANA), false, Some(START), START)
     });
     assert!(seen.await.unwrap());
-    let body = json!({ "success": true, "jid": format!("{ANA}@s.whatsapp.net"), "state": "unavailable",
+    let body = json!({ "success": true, "jid": format!("{ANA}@s.whatsapp.net"), "lid": null, "phone": ANA,
+        "state": "unavailable",
         "last_seen": "2025-12-30T17:30:00.000Z", "updated_at": "2025-12-30T17:30:00.000Z" });
     assert_eq!(story.get(&path).await.json(), body);
 }

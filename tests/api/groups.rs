@@ -20,7 +20,7 @@ fn jid() -> Jid {
     Jid::group(ID)
 }
 
-fn view() -> GroupView {
+pub(crate) fn view() -> GroupView {
     let group = Group {
         jid: jid(),
         subject: "Marketing Team".into(),

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wazap::{
     account::{Ended, Evidence, Offline, Status},
-    store::hooks::{Change, Pause},
+    store::{
+        history::Announced,
+        hooks::{Change, Pause},
+    },
 };
 
 use crate::harness::{START, Story, error};
@@ -17,6 +20,7 @@ fn evidence() -> Evidence {
         last_in: Some(START),
         last_out: Some(START),
         ping: Some((Duration::from_millis(42), START)),
+        unanswered: None,
         offline: Some(Offline { promised: 7, drained: 7, done: true }),
         dialled: Some(START),
         next_dial: None,
@@ -68,6 +72,7 @@ async fn everything_known_is_shown_to_who_may_read() {
                 "last_stanza_out_seconds": 5,
                 "ping_ms": 42,
                 "ping_at": start,
+                "ping_unanswered_seconds": null,
                 "offline_queue": { "promised": 7, "drained": 7, "done": true },
                 "dialled_at": start,
                 "next_attempt_at": null,
@@ -141,4 +146,95 @@ async fn what_is_stuck_or_lags_is_named() {
     story.store.write(move |tx| tx.hooks().pause(id, Pause::Requested)).await.unwrap();
     let (_, codes) = verdict(&story, Some(heard)).await;
     assert_eq!(codes, ["outgoing_stuck", "webhook_paused"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_not_called_well_until_it_is_given_up() {
+    let story = Story::new();
+    let asked = Evidence { unanswered: Some(START), ..evidence() };
+    story.advance(Duration::from_secs(4));
+    assert_eq!(verdict(&story, Some(asked.clone())).await, is("ok", &[]), "the answer may be under way");
+    story.advance(Duration::from_secs(8));
+    assert_eq!(verdict(&story, Some(asked.clone())).await, is("degraded", &["unanswered"]));
+    let body = story.get("/health/details").await.json();
+    assert_eq!(body["link"]["ping_unanswered_seconds"], 12);
+    assert!(body["reason"].as_str().unwrap().contains("for 12 s"), "{body}");
+    // Given up: what matters now is that there is none.
+    let lost = Evidence { status: Status::Offline, ..asked };
+    assert_eq!(verdict(&story, Some(lost)).await, is("down", &["offline"]));
+    assert_eq!(verdict(&story, Some(evidence())).await, is("ok", &[]), "answered after all");
+}
+
+#[tokio::test]
+async fn queues_are_stuck_only_while_the_link_works() {
+    let story = Story::new();
+    story.store.write(|tx| tx.queue().push("3EB0", "5511999999999", None, b"", START)).await.unwrap();
+    story.advance(Duration::from_secs(3600));
+    let heard = |status| Evidence { status, last_in: Some(START + Duration::from_secs(3600)), ..evidence() };
+    assert_eq!(verdict(&story, Some(heard(Status::Offline))).await, is("down", &["offline"]));
+    assert_eq!(verdict(&story, Some(heard(Status::Connected))).await, is("degraded", &["outgoing_stuck"]));
+    let body = story.get("/health/details").await.json();
+    assert!(body["reason"].as_str().unwrap().contains("the oldest for 3600 s"), "{body}");
+    story
+        .store
+        .write(|tx| {
+            let seq = tx.queue().find("3EB0")?.unwrap().seq;
+            tx.queue().remove(seq)
+        })
+        .await
+        .unwrap();
+    assert_eq!(verdict(&story, Some(heard(Status::Connected))).await, is("ok", &[]));
+}
+
+#[tokio::test]
+async fn hooks_that_lag_are_named_and_others_are_not() {
+    let story = Story::new();
+    story.store.write(|tx| tx.hooks().set_platform("http://127.0.0.1:1", None, START)).await.unwrap();
+    let change = Change {
+        url: "http://127.0.0.1:2".into(),
+        secret: None,
+        wanted: None,
+        active: None,
+        spare_secret: "s".into(),
+    };
+    let user = story.store.write(move |tx| tx.hooks().set_user(&change, START)).await.unwrap().hook.id;
+    // Nothing of it concerns the platform.
+    story.push("message.received", "{}").await;
+    story.advance(Duration::from_secs(120));
+    let heard = Evidence { last_in: Some(START + Duration::from_secs(120)), ..evidence() };
+    assert_eq!(verdict(&story, Some(heard)).await, is("degraded", &["webhook_lag"]));
+    let body = story.get("/health/details").await.json();
+    let reason = body["reason"].as_str().unwrap();
+    assert!(reason.starts_with(&format!("hook {user} (user) lags by 1 events and 120 s")), "{reason}");
+}
+
+#[tokio::test]
+async fn history_is_stuck_when_a_piece_of_it_cannot_be_had() {
+    let story = Story::new();
+    let announced = Announced {
+        wa_id: "3EB1",
+        notification: b"x",
+        sync_type: 3,
+        chunk: 1,
+        progress: Some(10),
+        request: None,
+    };
+    story.store.write(move |tx| tx.history().announce(&announced, START)).await.unwrap();
+    story.advance(Duration::from_secs(600));
+    let heard = Evidence { last_in: Some(START + Duration::from_secs(600)), ..evidence() };
+    assert_eq!(verdict(&story, Some(heard.clone())).await, is("ok", &[]), "its turn has not come");
+    let later = START + Duration::from_secs(630);
+    let seq = story
+        .store
+        .write(move |tx| {
+            let seq = tx.history().next(START)?.unwrap().seq;
+            tx.history().put_off(seq, later, true).map(|()| seq)
+        })
+        .await
+        .unwrap();
+    assert_eq!(verdict(&story, Some(heard.clone())).await, is("degraded", &["history_stuck"]));
+    let body = story.get("/health/details").await.json();
+    assert!(body["reason"].as_str().unwrap().contains("for 600 s"), "{body}");
+    story.store.write(move |tx| tx.history().finish(seq, None)).await.unwrap();
+    assert_eq!(verdict(&story, Some(heard)).await, is("ok", &[]));
 }

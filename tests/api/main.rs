@@ -20,6 +20,7 @@ mod link;
 mod media;
 mod messages;
 mod more;
+mod names;
 mod newsletters;
 mod numbers;
 mod routing;

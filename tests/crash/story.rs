@@ -2,12 +2,13 @@
 //! reactions go both ways between it and the phones of a sandbox, in chats and in a group; then it is counted. Of `crash.rs`
 //! it is a test of half a minute, of `benches/crash.rs` one of any length.
 //!
-//! What is counted: what the phones sent is in the event log and at the receiver of the webhooks, once; what the API answered
+//! What is counted: what the phone told of the past is there, once; what the phones sent is in the event log and at the receiver of the webhooks, once; what the API answered
 //! with an id is on the phones, once; the log has no gap, and what it once showed it still shows; no message key served
 //! twice; nothing stays unreadable; nothing is owed to the server.
 #![allow(dead_code, unreachable_pub, reason = "the test and the program use what they need of this")]
 
 mod load;
+mod past;
 #[cfg(unix)]
 mod power;
 #[path = "../support/process.rs"]
@@ -69,6 +70,8 @@ pub struct Plan {
     pub lying_disk: bool,
     /// The line has faults, other ones in each life.
     pub faults: bool,
+    /// So many messages are older than the instance; it hears of them while it is killed.
+    pub past: u32,
 }
 
 /// What came of it.
@@ -88,6 +91,8 @@ pub struct Outcome {
     /// Writes of which a power cut took something.
     pub torn: u64,
     pub events: usize,
+    /// Messages of the past.
+    pub past: usize,
     pub lost: BTreeSet<String>,
     pub doubled: BTreeSet<String>,
     pub reused_keys: u64,
@@ -113,7 +118,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, kills, cuts, stops, sent_in, sent_out, replays, repeated, refused, retried, .. } =
             self;
-        let Self { torn, events, .. } = self;
+        let Self { torn, events, past, .. } = self;
         let seconds = self.lasted.as_secs_f64();
         writeln!(
             f,
@@ -122,7 +127,7 @@ impl fmt::Display for Outcome {
         )?;
         write!(
             f,
-            "kills {kills} (and {cuts} power cuts, {stops} stops), messages in {sent_in}, messages out {sent_out}, \
+            "kills {kills} (and {cuts} power cuts, {stops} stops), messages in {sent_in} (and {past} of the past), messages out {sent_out}, \
              lost {}, doubled {}, keys reused {}, unreadable {}",
             self.lost.len(),
             self.doubled.len(),
@@ -158,6 +163,7 @@ pub async fn play(plan: &Plan, folder: PathBuf) -> Outcome {
     let receiver = Receiver::start(plan.seed).await;
     let setup = Setup::new(&folder, &sandbox, &receiver.url);
     let http = http();
+    let past = past::undisturbed(&folder, &sandbox, &http, plan.past, plan.seed).await;
     let mut first = Instance::start(&setup);
     first.link(&http, &sandbox).await;
     let people = [OWN, BOB, CAROL].map(str::to_owned);
@@ -253,6 +259,8 @@ pub async fn play(plan: &Plan, folder: PathBuf) -> Outcome {
     sleep(Duration::from_secs(2)).await;
     let url = last.url().await;
     watch::read_again(&log, &http, &url).await;
+    outcome.past = past.values().map(Vec::len).sum();
+    outcome.wrong.extend(past::compare(&http, &url, &past).await);
     stop.cancel();
     outcome.replays = common.replays.load(Ordering::Relaxed);
     books.balance(&mut outcome);
@@ -386,6 +394,7 @@ fn line_faults(rng: &mut StdRng) -> serde_json::Value {
     maybe(0.4, "reorder", json!({ "probability": 0.1 }), rng);
     maybe(0.4, "drop_acks", json!({ "probability": 0.05 }), rng);
     maybe(0.4, "corrupt", json!({ "probability": 0.03 }), rng);
+    maybe(0.4, "stale", json!({ "probability": 0.03 }), rng);
     maybe(0.3, "withhold", json!({ "probability": 0.02 }), rng);
     maybe(0.3, "cdn", json!({ "status": 500, "probability": 0.1 }), rng);
     maybe(0.2, "cdn_cut", json!({ "probability": 0.1 }), rng);

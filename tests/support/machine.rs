@@ -462,7 +462,9 @@ pub fn fault(name: &'static str) -> BoxedStrategy<Op> {
             .prop_map(move |(ms, p)| with(json!({ "ms": ms, "probability": p })))
             .boxed(),
         // Five refusals of one message in a row, and it is given up.
-        "corrupt" | "withhold" => (0.02..0.15).prop_map(move |p| with(json!({ "probability": p }))).boxed(),
+        "corrupt" | "stale" | "withhold" => {
+            (0.02..0.15).prop_map(move |p| with(json!({ "probability": p }))).boxed()
+        }
         "reject" => (prop::sample::select(vec![400, 403, 406]), 0.1..0.5)
             .prop_map(move |(error, p)| with(json!({ "error": error, "probability": p })))
             .boxed(),
@@ -476,7 +478,8 @@ pub fn fault(name: &'static str) -> BoxedStrategy<Op> {
 }
 
 /// What the line does by itself.
-pub const FAULTS: [&str; 7] = ["delay", "duplicate", "reorder", "drop_acks", "corrupt", "withhold", "clock"];
+pub const FAULTS: [&str; 8] =
+    ["delay", "duplicate", "reorder", "drop_acks", "corrupt", "stale", "withhold", "clock"];
 
 /// What happens to connections.
 pub fn connection() -> impl Strategy<Value = Op> {

@@ -239,7 +239,14 @@ impl Account {
                     "blacklist" => DENY_LIST,
                     _ => CONTACTS,
                 };
-                let user_jid = people.iter().map(Jid::to_wire).collect();
+                let mut user_jid: Vec<String> = Vec::new();
+                for person in people {
+                    let known = Recipient::Jid(person.clone()).known_as(turn.tx, turn.now)?;
+                    let name = self.number_first(&known, turn)?.to_wire();
+                    if !user_jid.contains(&name) {
+                        user_jid.push(name);
+                    }
+                }
                 let status_privacy = Some(StatusPrivacyAction { mode: Some(mode), user_jid });
                 let value = SyncActionValue { status_privacy, ..Default::default() };
                 let index = ["status_privacy".to_owned()];

@@ -178,10 +178,22 @@ pub(in crate::account) struct GroupWork {
 
 impl GroupWork {
     /// With the first of these steps.
-    fn go(command: GroupCommand, mut steps: VecDeque<GroupQuery>) -> Next {
+    fn go(command: GroupCommand, steps: VecDeque<GroupQuery>) -> Next {
+        Self::go_showing(command, steps, Vec::new())
+    }
+
+    /// The first of them with these tokens.
+    fn go_showing(
+        command: GroupCommand,
+        mut steps: VecDeque<GroupQuery>,
+        tokens: Vec<(Jid, Vec<u8>)>,
+    ) -> Next {
         let Some(asked) = steps.pop_front() else { return Next::Done(Told::Group(GroupAnswer::Done)) };
         let query = asked.clone();
-        Next::query(move |id| query.build(id), Step::Group(Box::new(Self { command, asked, rest: steps })))
+        Next::query(
+            move |id| query.build_showing(id, &tokens),
+            Step::Group(Box::new(Self { command, asked, rest: steps })),
+        )
     }
 }
 
@@ -198,8 +210,31 @@ impl Account {
             },
             command => command,
         };
-        let steps = self.steps(&command, turn)?.into();
-        Ok(Ok(GroupWork::go(command, steps)))
+        let steps: VecDeque<GroupQuery> = self.steps(&command, turn)?.into();
+        let tokens = self.tokens_shown(steps.front(), turn)?;
+        Ok(Ok(GroupWork::go_showing(command, steps, tokens)))
+    }
+
+    /// The tokens of those who are to come in, where the server wants to see them.
+    fn tokens_shown(
+        &self,
+        query: Option<&GroupQuery>,
+        turn: &Turn<'_>,
+    ) -> Result<Vec<(Jid, Vec<u8>)>, Error> {
+        let people = match query {
+            Some(GroupQuery::Create { people, .. }) if self.props.on_new_groups() => people,
+            Some(GroupQuery::Members { change: MemberChange::Add, people, .. })
+                if self.props.on_added_members() =>
+            {
+                people
+            }
+            _ => return Ok(Vec::new()),
+        };
+        let mut tokens = Vec::new();
+        for (person, _) in people {
+            tokens.extend(self.shown_token(person, turn)?.map(|token| (person.clone(), token)));
+        }
+        Ok(tokens)
     }
 
     /// What accepts the invitation in a message that somebody else wrote.

@@ -231,6 +231,16 @@ impl Account {
             None => chat.jid.clone(),
         };
         let key = MessageKey { chat: chat.id, wa_id, from_me, participant };
+        if turn.tx.queue().awaits(&key)? {
+            // It came as something that could not be read, and is no past to whoever was told so.
+            let named = proto::MessageKey {
+                remote_jid: Some(chat.jid.to_wire()),
+                from_me: Some(from_me),
+                id: Some(key.wa_id.clone()),
+                participant: key.participant.as_ref().map(Jid::to_wire),
+            };
+            self.keep_resent(WebMessageInfo { key: Some(named), ..info.clone() }, turn)?;
+        }
         if info.message_stub_type == Some(REVOKED) {
             if let Some((row, _)) = turn.tx.history().same(&key)? {
                 turn.tx

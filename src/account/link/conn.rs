@@ -120,7 +120,7 @@ pub(in crate::account) struct Conn {
     pub(super) first_out: Option<Millis>,
     pub(super) next_ping: Millis,
     /// The oldest ping that was not answered.
-    pub(super) pinged: Option<Millis>,
+    pub(in crate::account) pinged: Option<Millis>,
     /// When the server was asked to leave passive mode, until it has.
     pub(super) activating: Option<Millis>,
     pub(super) prefix: String,

@@ -138,7 +138,7 @@ pub enum ProfileAnswer {
 enum Stage {
     Query(ProfileQuery),
     /// These protocols of usync, about this person.
-    About(Jid, &'static [&'static str]),
+    About(Jid, &'static [&'static str], Option<Vec<u8>>),
     OwnDevices(Vec<Jid>),
     Privacy,
     SetPrivacy(String, String),
@@ -175,9 +175,10 @@ impl ProfileWork {
                 let query = query.clone();
                 Box::new(move |id| query.build(id))
             }
-            Stage::About(person, what) => {
-                let (person, what) = (person.clone(), *what);
-                Box::new(move |id| UsyncQuery::profiles(id.to_owned(), [person], what).build(id))
+            Stage::About(person, what, token) => {
+                let query = UsyncQuery::profiles(String::new(), [person.clone()], what);
+                let token = token.clone();
+                Box::new(move |id| UsyncQuery { sid: id.to_owned(), token, ..query }.build(id))
             }
             Stage::OwnDevices(own) => {
                 let own = own.clone();
@@ -239,23 +240,22 @@ impl Account {
         command: ProfileCommand,
         turn: &mut Turn<'_>,
     ) -> Result<Outcome, Error> {
-        let picture = |of, size| Stage::Query(ProfileQuery::Picture { of, size, known: None });
         let mut stages = VecDeque::new();
         let mut found = Found::default();
         match &command {
             ProfileCommand::Own => {
                 let own = [self.own_pn(), self.own_lid()];
                 stages.push_back(Stage::OwnDevices(own.into_iter().flatten().take(1).collect()));
-                stages.extend(self.own_pn().map(|own| Stage::About(own, OWN_SHOWN)));
+                stages.extend(self.own_pn().map(|own| Stage::About(own, OWN_SHOWN, None)));
             }
             ProfileCommand::Person(who) => {
                 let person = self.person(who, turn)?;
-                stages.push_back(Stage::About(person.clone(), SHOWN));
-                stages.push_back(picture(person, PictureSize::Image));
+                stages.push_back(self.about(&person, turn)?);
+                stages.push_back(self.picture(person, PictureSize::Image, turn)?);
             }
             ProfileCommand::Picture { of, preview } => {
                 let size = if *preview { PictureSize::Preview } else { PictureSize::Image };
-                stages.push_back(picture(self.person(of, turn)?, size));
+                stages.push_back(self.picture(self.person(of, turn)?, size, turn)?);
             }
             ProfileCommand::SetPicture { of, jpeg } => {
                 let query = ProfileQuery::SetPicture { of: of.clone(), jpeg: Some(jpeg.clone()) };
@@ -295,7 +295,7 @@ impl Account {
             ProfileCommand::Business(who) => {
                 let person = self.person(who, turn)?;
                 found.business.jid = Some(self.number_first(&person, turn)?);
-                stages.push_back(Stage::About(person.clone(), SHOWN));
+                stages.push_back(self.about(&person, turn)?);
                 stages.push_back(Stage::Business(person.clone()));
                 stages.push_back(Stage::Catalogue(person, None));
             }
@@ -322,9 +322,21 @@ impl Account {
         Ok(Ok(ProfileWork::go(command, stages, found)))
     }
 
+    /// What a person says about themselves, asked with their token where the server wants it.
+    fn about(&self, person: &Jid, turn: &Turn<'_>) -> Result<Stage, Error> {
+        let token = if self.props.on_abouts() { self.shown_token(person, turn)? } else { None };
+        Ok(Stage::About(person.clone(), SHOWN, token))
+    }
+
+    /// Where a picture is, asked with the person's token unless the server does not want it.
+    fn picture(&self, of: Jid, size: PictureSize, turn: &Turn<'_>) -> Result<Stage, Error> {
+        let token = if self.props.on_pictures() { self.shown_token(&of, turn)? } else { None };
+        Ok(Stage::Query(ProfileQuery::Picture { of, size, known: None, token }))
+    }
+
     fn privacy_stages(&self) -> Vec<Stage> {
         let mut stages = vec![Stage::Privacy, Stage::Query(ProfileQuery::StatusPrivacy)];
-        stages.extend(self.own_pn().map(|own| Stage::About(own, TIMER)));
+        stages.extend(self.own_pn().map(|own| Stage::About(own, TIMER, None)));
         stages
     }
 
@@ -366,7 +378,7 @@ impl Account {
             Stage::Query(ProfileQuery::StatusPrivacy) => {
                 found.privacy.statuses = Some(StatusAudience::parse(node));
             }
-            Stage::About(person, what) => {
+            Stage::About(person, what, _) => {
                 let answers = UsyncAnswer::parse_all(node).unwrap_or_default();
                 let told = answers.into_iter().find(|answer| {
                     answer.jid.same_user(&person)

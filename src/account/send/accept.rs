@@ -211,8 +211,11 @@ impl Account {
             people = turn.tx.groups().everybody()?;
         }
         let mut named = BTreeSet::new();
-        for person in people.iter().filter(|person| !self.is_own(person)) {
-            named.extend(self.target(person, turn)?);
+        for person in people {
+            let person = Recipient::Jid(person).known_as(turn.tx, turn.now)?;
+            if !self.is_own(&person) {
+                named.extend(self.target(&person, turn)?);
+            }
         }
         Ok((!named.is_empty()).then(|| named.into_iter().collect()))
     }
@@ -229,6 +232,7 @@ impl Account {
 
     /// A person as a chat calls it: by LID where that is known, but in a group by number if the group does so.
     fn named_in(&self, person: &Jid, with: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
+        let person = &Recipient::Jid(person.clone()).known_as(turn.tx, turn.now)?;
         let by_number = with.is_group() && turn.tx.groups().find(with)?.is_some_and(|group| !group.by_lid);
         if by_number {
             return self.number_first(person, turn);

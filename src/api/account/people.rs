@@ -141,14 +141,25 @@ pub(in crate::api) async fn watched<I: Instance>(
 ) -> Result<Response, ApiError> {
     let who: Recipient = read::person(&jid)?;
     let now = app.now();
-    let found = app.parts.store.read(move |tx| tx.watched().find(&who.known_as(tx, now)?)).await?;
-    let Some(Watched { jid, available, last_seen, changed_at }) = found else {
+    let found = app.parts.store.read(move |tx| {
+        let found = tx.watched().find(&who.known_as(tx, now)?)?;
+        let other = match &found {
+            Some(watched) => tx.people().other_name(&watched.jid)?,
+            None => None,
+        };
+        Ok::<_, crate::store::Error>(found.map(|watched| (watched, other)))
+    });
+    let Some((Watched { jid, available, last_seen, changed_at }, other)) = found.await? else {
         return Err(ApiError::ChatNotFound(jid));
     };
+    let names = [Some(&jid), other.as_ref()];
+    let find = |wanted: fn(&Jid) -> bool| names.into_iter().flatten().find(|name| wanted(name));
     let time = |at: Option<Millis>| at.map_or(Value::Null, |at| at.rfc3339().into());
     let body = json!({
         "success": true,
-        "jid": jid.to_wire(),
+        "jid": find(Jid::is_pn).unwrap_or(&jid).to_wire(),
+        "lid": find(Jid::is_lid).map(Jid::to_wire),
+        "phone": find(Jid::is_pn).map(|jid| jid.user().to_owned()),
         "state": available.map(|available| if available { "available" } else { "unavailable" }),
         "last_seen": time(last_seen),
         "updated_at": time(changed_at),

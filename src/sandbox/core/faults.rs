@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Withhold,
     /// A ciphertext is damaged on its way to a device.
     Corrupt,
+    /// A ciphertext says on its way to a device that it is the first of its chain, which was read long ago.
+    Stale,
     /// The ack of a message never leaves.
     DropAcks,
     /// A message is refused when it comes first; parameter: the error code.
@@ -49,13 +51,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 16] = [
+    const ALL: [(&'static str, Self); 17] = [
         ("delay", Self::Delay),
         ("duplicate", Self::Duplicate),
         ("reorder", Self::Reorder),
         ("clock", Self::Clock),
         ("withhold", Self::Withhold),
         ("corrupt", Self::Corrupt),
+        ("stale", Self::Stale),
         ("drop_acks", Self::DropAcks),
         ("reject", Self::Reject),
         ("cdn", Self::Cdn),
@@ -98,7 +101,7 @@ pub(crate) enum FaultsError {
     #[error("faults are an object of objects")]
     NotAnObject,
     #[error(
-        "unknown fault {0}; known are delay, duplicate, reorder, clock, withhold, corrupt, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, usync, prekeys, groups, iq"
+        "unknown fault {0}; known are delay, duplicate, reorder, clock, withhold, corrupt, stale, drop_acks, reject, cdn, cdn_delay, cdn_cut, app_state, usync, prekeys, groups, iq"
     )]
     Unknown(String),
     #[error("{0}: {1}")]
@@ -169,6 +172,7 @@ impl Fault {
             | Kind::Reorder
             | Kind::Withhold
             | Kind::Corrupt
+            | Kind::Stale
             | Kind::DropAcks
             | Kind::CdnCut => None,
         };

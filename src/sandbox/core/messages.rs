@@ -139,6 +139,14 @@ impl World {
                     *byte ^= 1;
                 }
             }
+        } else if self.fault(Kind::Stale, target).is_some() {
+            for enc in stanza.encs.iter_mut().filter(|enc| enc.kind == EncKind::Message) {
+                // A version, the ratchet key (its tag, its length and 33 bytes), the counter: its tag, and so many bits
+                // as fit. The first of a chain stays as it is.
+                if let Some([0x10, count]) = enc.ciphertext.get_mut(36..38) {
+                    *count &= 0x80;
+                }
+            }
         }
     }
 

@@ -213,8 +213,19 @@ impl GroupQuery {
 
     /// Builds the query.
     pub fn build(&self, id: &str) -> Node {
+        self.build_showing(id, &[])
+    }
+
+    /// The same, with the trusted-contact tokens of some who are to come in, by the first of their two names
+    /// (`<privacy>`; protocol 06, 3.4).
+    pub fn build_showing(&self, id: &str, tokens: &[(Jid, Vec<u8>)]) -> Node {
+        let token = |person: &Jid| {
+            let (_, token) = tokens.iter().find(|(of, _)| of == person)?;
+            Some(Node::new("privacy").bytes(token.clone()))
+        };
         let with_both = |people: &[(Jid, Option<Jid>)]| {
-            people.iter().map(|(jid, alt)| named(jid, alt.as_ref())).collect::<Vec<_>>()
+            let one = |(jid, alt): &(Jid, Option<Jid>)| named(jid, alt.as_ref()).child_opt(token(jid));
+            people.iter().map(one).collect::<Vec<_>>()
         };
         let child = match self {
             Self::Create { subject, key, people, settings } => Node::new("create")

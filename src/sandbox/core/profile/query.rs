@@ -30,7 +30,7 @@ impl World {
         let Some(query) = ProfileQuery::parse(node).map_err(|_| BAD_REQUEST)? else { return Ok(None) };
         let viewer = device.account;
         Ok(Some(match query {
-            ProfileQuery::Picture { of, size, known } => {
+            ProfileQuery::Picture { of, size, known, .. } => {
                 self.picture_answer(viewer, &of, size, known.as_deref()).build(id)
             }
             ProfileQuery::SetPicture { of, jpeg } => {
