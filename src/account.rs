@@ -9,6 +9,7 @@ mod code;
 mod communities;
 mod content;
 mod dispatch;
+mod early;
 mod events;
 mod evidence;
 mod groups;
@@ -39,7 +40,7 @@ mod view;
 
 pub use crate::{
     stanza::{
-        ChatState, GroupSetting, MemberChange, StatusAudience,
+        AddRequest, ChatState, GroupSetting, MemberChange, StatusAudience,
         business::{BusinessProfile, Catalogue, Hours, Product},
     },
     store::groups::{Group, Role},
@@ -72,6 +73,9 @@ use crate::{
     store::{self, Tx, access::IdempotencyKey, people::Number},
     wire::Jid,
 };
+
+/// Longest id of a message that is remembered; real ones have 20 to 32 characters.
+const MAX_ID: usize = 128;
 
 /// What stops a turn.
 #[derive(Debug, thiserror::Error)]
@@ -273,6 +277,17 @@ pub enum Body {
         /// For so long; `None`: not any more.
         lasting: Option<Duration>,
     },
+    /// An invitation into a group, for one whom the account may not add.
+    GroupInvite {
+        /// Which.
+        group: Jid,
+        /// Its name.
+        name: String,
+        /// What the server gave for this person.
+        invite: AddRequest,
+        /// Beside it.
+        caption: Option<String>,
+    },
 }
 
 impl Body {
@@ -290,6 +305,7 @@ impl Body {
             Self::Forward { .. } => "forward",
             Self::Pin { .. } => "pin",
             Self::Vote { .. } => "vote",
+            Self::GroupInvite { .. } => "group_invite",
         }
     }
 }

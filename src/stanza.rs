@@ -30,8 +30,8 @@ pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
 pub use blocklist::{BlockNotice, BlockQuery, Blocklist};
 pub use call::{Call, CallAction, CallOffer};
 pub use groups::{
-    CommunityQuery, Place, SubGroup, Tie, read_link_errors, read_linked_group, read_linked_members,
-    read_sub_groups,
+    AddRequest, CommunityQuery, Place, SubGroup, Tie, read_link_errors, read_linked_group,
+    read_linked_members, read_sub_groups,
 };
 pub use groups::{
     Description, GroupChange, GroupInfo, GroupNotice, GroupQuery, GroupSetting, JoinRequest, Member,
@@ -41,7 +41,7 @@ pub use groups::{
 pub use iq::{Iq, IqError, IqKind};
 pub use link_code::{CompanionFinish, CompanionHello, LinkCodeNotice, LinkCodeQuery};
 pub use media::{MediaConn, MediaHost, MediaOf, MediaRetryAnswer, MediaRetryRequest, media_conn_query};
-pub use message::{Enc, EncKind, Incoming, Outgoing, device_sent};
+pub use message::{Enc, EncKind, Incoming, MAX_AUDIENCE, Outgoing, device_sent};
 pub use mex::{MexError, MexNotice, mex_answer, mex_errors, mex_query, read_mex_answer, read_mex_query};
 pub use newsletters::{
     NewsletterQuery, Post, build_posts, newsletter_post, newsletter_reaction, newsletter_views, read_live,

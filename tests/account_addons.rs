@@ -364,3 +364,89 @@ fn polls_are_announced_as_such_to_servers_that_see_no_content() {
     let told: Vec<&str> = told.map(|node| node.find("meta").unwrap().text("polltype").unwrap()).collect();
     assert_eq!(told, ["creation", "vote", "creation"]);
 }
+
+/// Bytes of a reaction to a message that Alice or the account wrote.
+fn reaction_to(id: &str, emoji: &str) -> Sending {
+    let key = proto::MessageKey { id: Some(id.to_owned()), from_me: Some(true), ..Default::default() };
+    let reaction =
+        message::ReactionMessage { key: Some(key), text: Some(emoji.to_owned()), ..Default::default() };
+    Sending::Raw(proto::Message { reaction_message: Some(reaction), ..Default::default() }.encode_to_vec())
+}
+
+#[test]
+fn a_vote_that_overtakes_its_poll_counts_when_the_poll_comes() {
+    let mut pair = Pair::linked(71);
+    pair.lab.set_faults(&json!({ "corrupt": { "times": 1 } })).unwrap();
+    let options = names(&["a", "b"]);
+    let ask = Sending::Poll { question: "Which?".into(), options, multiple: false };
+    // The poll has to be asked for again, and meanwhile Alice votes in it.
+    let id = pair.lab.send(ALICE, OWN, ask, pair.now).unwrap();
+    let vote = Sending::Vote { id: id.clone(), options: names(&["b"]) };
+    pair.lab.send(ALICE, OWN, vote, pair.now).unwrap();
+    pair.pass(Duration::from_secs(10));
+    assert_eq!(votes_for(&tally(&pair, &id)), [("a".into(), 0), ("b".into(), 1)]);
+    let told: Vec<String> = pair.events().into_iter().map(|event| event.kind).collect();
+    let told: Vec<&str> = told
+        .iter()
+        .map(String::as_str)
+        .filter(|kind| kind.contains("message.") || kind.contains("poll"))
+        .collect();
+    assert_eq!(told, ["message.undecryptable", "message.undecryptable", "message.received", "poll.vote"]);
+    let vote = &pair.events_of("poll.vote")[0];
+    assert_eq!((&vote["options"], &vote["whatsapp_message_id"]), (&json!(["b"]), &json!(id)));
+    assert!(vote["message_id"].is_string());
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn reactions_edits_and_deletions_that_come_first_are_done_when_their_message_comes() {
+    let mut pair = Pair::linked(72);
+    pair.lab.set_faults(&json!({ "corrupt": { "times": 2 } })).unwrap();
+    let text = |text: &str| Sending::Text { text: text.into(), quote: None };
+    let one = pair.lab.send(ALICE, OWN, text("first"), pair.now).unwrap();
+    let two = pair.lab.send(ALICE, OWN, text("gone"), pair.now).unwrap();
+    for what in [
+        reaction_to(&one, "🎉"),
+        Sending::Edit { id: one.clone(), text: "second".into() },
+        Sending::Revoke { id: two.clone() },
+    ] {
+        pair.lab.send(ALICE, OWN, what, pair.now).unwrap();
+    }
+    pair.pass(Duration::from_secs(10));
+    let read = view(&pair, &one);
+    assert_eq!((&read["content"], &read["message"]["conversation"]), (&json!("second"), &json!("first")));
+    assert_eq!(read["reactions"][0]["emoji"], "🎉");
+    assert!(view(&pair, &two)["deleted_at"].is_string());
+    // Told when they came, and again when it was known whose message they were about.
+    for kind in ["message.reaction", "message.edited", "message.deleted"] {
+        let ids: Vec<bool> =
+            pair.events_of(kind).iter().map(|event| event["message_id"].is_string()).collect();
+        assert_eq!(ids, [false, true], "{kind}");
+    }
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn so_many_wait_for_what_never_comes_and_none_for_ever() {
+    let mut pair = Pair::linked(73);
+    for round in 0..3 {
+        alice(&mut pair, reaction_to("3EB0NEVER", if round == 1 { "🎉" } else { "👍" }));
+    }
+    let chat = pair.store(|tx| Ok(tx.messages().find_chat(&Jid::pn(ALICE))?.unwrap().id));
+    let now = pair.now;
+    pair.store(move |tx| {
+        let rows = tx.history().take_early(chat, "3EB0NEVER")?;
+        assert!(tx.history().take_early(chat, "3EB0NEVER")?.is_empty(), "taken once");
+        assert_eq!(rows.len(), 3);
+        for early in rows {
+            tx.history().comes_early(chat, "3EB0NEVER", early, now)?;
+        }
+        // 61 days later another one comes: the old ones wait no more.
+        let later = now + Duration::from_secs(61 * 24 * 3600);
+        let other = wazap::store::history::Early { message: 1, live: true };
+        tx.history().comes_early(chat, "3EB0OTHER", other, later)?;
+        assert!(tx.history().take_early(chat, "3EB0NEVER")?.is_empty());
+        assert_eq!(tx.history().take_early(chat, "3EB0OTHER")?.len(), 1);
+        Ok(())
+    });
+}

@@ -608,6 +608,60 @@ fn nothing_of_the_past_is_taken_where_nobody_wants_it_but_names() {
     assert_eq!(pair.link().name.as_deref(), Some("Own"));
 }
 
+#[test]
+fn a_vote_that_came_live_is_told_when_history_brings_its_poll() {
+    use wazap::{
+        crypto::addon::{AddOn, Binding, option_hash},
+        proto::{
+            MessageContextInfo,
+            message::{
+                PollCreationMessage, PollEncValue, PollUpdateMessage, PollVoteMessage, poll_creation_message,
+            },
+        },
+    };
+    let mut pair = Pair::linked(913);
+    let alice = Jid::pn(ALICE).to_wire();
+    let secret = [7; 32];
+    let vote = PollVoteMessage { selected_options: vec![option_hash("b").to_vec()] };
+    let binding = Binding { secret: &secret, id: "OLDPOLL", author: &alice, modifier: &alice };
+    let update = PollUpdateMessage {
+        poll_creation_message_key: Some(MessageKey {
+            id: Some("OLDPOLL".into()),
+            from_me: Some(true),
+            ..Default::default()
+        }),
+        vote: Some(PollEncValue {
+            enc_payload: Some(binding.seal(AddOn::PollVote, [3; 12], &vote.encode_to_vec())),
+            enc_iv: Some(vec![3; 12]),
+        }),
+        sender_timestamp_ms: Some(5),
+    };
+    let sent = Message { poll_update_message: Some(update), ..Default::default() };
+    pair.lab.send(ALICE, OWN, Sending::Raw(sent.encode_to_vec()), pair.now).unwrap();
+    pair.drive();
+    assert!(pair.events_of("poll.vote").is_empty());
+    let option =
+        |name: &str| poll_creation_message::Option { option_name: Some(name.into()), option_hash: None };
+    let poll = Message {
+        poll_creation_message_v3: Some(Box::new(PollCreationMessage {
+            name: Some("Which?".into()),
+            options: vec![option("a"), option("b")],
+            ..Default::default()
+        })),
+        message_context_info: Some(MessageContextInfo {
+            message_secret: Some(secret.to_vec()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let past = conversation(&alice, vec![said(&alice, "OLDPOLL", false, 90, &poll)]);
+    told(&mut pair, &HistorySync { conversations: vec![past], ..sync(3) });
+    let votes = pair.events_of("poll.vote");
+    assert_eq!(votes.len(), 1);
+    assert_eq!((&votes[0]["options"], &votes[0]["whatsapp_message_id"]), (&json!(["b"]), &json!("OLDPOLL")));
+    assert!(pair.events_of("message.received").is_empty(), "the poll itself is no news");
+}
+
 /// The past is told to nobody; but whoever was told of a message that could not be read is told what it says.
 #[test]
 fn a_message_that_could_not_be_read_and_comes_as_history_is_reported() {

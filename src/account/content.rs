@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use prost::{Message as _, encoding::WireType};
 
-use crate::proto;
+use crate::{proto, stanza::AddRequest, wire::Jid};
 
 pub(super) use addon::{Encrypted, Opened, poll_of, secret};
 pub(super) use build::{Build, Quote, build};
@@ -222,6 +222,25 @@ pub fn text_of(content: &[u8]) -> Option<String> {
         .or_else(|| message.image_message.and_then(|m| m.caption))
         .or_else(|| message.video_message.and_then(|m| m.caption))
         .or_else(|| message.document_message.and_then(|m| m.caption))
+        .or_else(|| message.group_invite_message.and_then(|m| m.caption))
+}
+
+/// An invitation into a group.
+pub(super) struct Invitation {
+    pub(super) group: Jid,
+    pub(super) request: AddRequest,
+    pub(super) name: Option<String>,
+    pub(super) caption: Option<String>,
+}
+
+/// The invitation that a message is.
+pub(super) fn invitation(content: &[u8]) -> Option<Invitation> {
+    let invite = proto::Message::decode(inner(content)).ok()?.group_invite_message?;
+    let group = invite.group_jid?.parse::<Jid>().ok().filter(Jid::is_group)?;
+    let code = invite.invite_code.filter(|code| !code.is_empty() && code.len() <= AddRequest::MAX_CODE)?;
+    let expiration = invite.invite_expiration.and_then(|at| u64::try_from(at).ok()).unwrap_or_default();
+    let request = AddRequest { code, expiration };
+    Some(Invitation { group, request, name: invite.group_name, caption: invite.caption })
 }
 
 /// The kind of medium in a message, in the words of the contract.

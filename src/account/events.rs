@@ -224,6 +224,9 @@ impl Account {
             data.insert("sender_name".into(), message.push_name.clone().into());
         }
         data.insert("content".into(), text_of(&message.content).into());
+        if let Some(invite) = group_invite(&message.content) {
+            data.insert("group_invite".into(), invite);
+        }
         data.insert("media_type".into(), media_type(&message.content).into());
         data.insert("media_url".into(), self.media_link(message, turn)?.into());
         data.insert("timestamp".into(), message.at.rfc3339_offset().into());
@@ -483,10 +486,25 @@ pub(super) fn incoming(posted: &Posted<'_>, public_url: &str) -> Value {
             Some(content).filter(|content| content.len() <= RAW_MAX).map(|raw| BASE64_STANDARD.encode(raw));
         members.insert("unknown".into(), json!({ "members": unknown, "raw": raw }));
     }
+    if let (Some(invite), Some(members)) = (group_invite(content), body.as_object_mut()) {
+        members.insert("group_invite".into(), invite);
+    }
     if let (Some(album), Some(members)) = (content::album(content), body.as_object_mut()) {
         members.insert("album".into(), json!({ "id": album }));
     }
     body
+}
+
+/// The invitation that a message is, in the words of `POST /groups/join`.
+fn group_invite(content: &[u8]) -> Option<Value> {
+    let invite = content::invitation(content)?;
+    Some(json!({
+        "group": invite.group.to_wire(),
+        "code": invite.request.code,
+        "expiration": invite.request.expiration,
+        "group_name": invite.name,
+        "caption": invite.caption,
+    }))
 }
 
 /// `message` of the platform's `incoming`: the six documented members, null where absent, then whatever else there is.

@@ -58,6 +58,16 @@ impl Account {
         let reader = receipt.participant.as_ref().unwrap_or(from);
         let chat = receipt.recipient.as_ref().or(receipt.participant.as_ref().and(Some(from)));
         let (Some(chat), true) = (chat, self.is_own(reader)) else { return Ok(()) };
+        if chat.is_list() {
+            // Whose message it was is not said; it stands in that person's chat.
+            for id in receipt.ids() {
+                let found = turn.tx.messages().find_anywhere(id)?.filter(|m| !m.key.from_me);
+                if let Some(message) = found {
+                    turn.tx.chats().read_until(message.key.chat, message.at)?;
+                }
+            }
+            return Ok(());
+        }
         let Some(chat) = turn.tx.messages().find_chat(chat)? else { return Ok(()) };
         for id in receipt.ids() {
             let found = turn.tx.messages().find_in_chat(chat.id, id)?.filter(|m| !m.key.from_me);
@@ -84,7 +94,9 @@ impl Account {
         if receipt.recipient.is_some() || self.is_own(receipt.participant.as_ref().unwrap_or(from)) {
             return Ok(());
         }
-        let Some(chat) = turn.tx.messages().find_chat(from)? else { return Ok(()) };
+        // What went to a list stands in each recipient's chat.
+        let with = receipt.participant.as_ref().filter(|_| from.is_list()).map(Jid::bare);
+        let Some(chat) = turn.tx.messages().find_chat(with.as_ref().unwrap_or(from))? else { return Ok(()) };
         for id in receipt.ids() {
             let found = turn.tx.messages().find_in_chat(chat.id, id)?.filter(|m| m.key.from_me);
             if let Some(message) = found {

@@ -136,7 +136,9 @@ impl Account {
         if from.is_group() || from.server() == Server::Broadcast {
             let Some(sender) = incoming.participant.clone() else { return Ok(None) };
             let from_me = self.is_own(&sender);
-            return Ok(Some(Source { chat: messages.chat(from)?, sender, from_me }));
+            // What somebody tells a list is said to each by oneself; only whoever has the list sees that it is one.
+            let chat = if from.is_list() && !from_me { sender.bare() } else { from.clone() };
+            return Ok(Some(Source { chat: messages.chat(&chat)?, sender, from_me }));
         }
         if !from.is_user() && from.server() != Server::Bot {
             return Ok(None);
@@ -191,7 +193,8 @@ impl Account {
                             self.learn_sender_key(message, incoming, &address, turn)?;
                         }
                         // A group stanza's pairwise part holds a key only; its content is in the other.
-                        if !in_chat(&incoming.from) || content::has_content(message) {
+                        let alone = !in_chat(&incoming.from) && !incoming.from.is_list();
+                        if alone || content::has_content(message) {
                             found = Some(message.to_vec());
                         } else if !matches!(outcome, Opened::Failed(_)) {
                             outcome = Opened::KeyOnly;
@@ -276,13 +279,42 @@ impl Account {
             turn.tx.standing().release_to(&source.sender)?;
         }
         if !internal && !incoming.peer && content::has_content(&content) {
-            let content = self.in_plain(content.into_owned(), &source.chat, &source.sender, turn)?;
-            self.keep_received(content, incoming, source, key, turn)?;
+            for chat in self.chats_of(incoming, source, turn)? {
+                let key = MessageKey { chat: chat.id, ..key.clone() };
+                let source = Source { chat, sender: source.sender.clone(), from_me: source.from_me };
+                let content = self.in_plain(content.to_vec(), &source.chat, &source.sender, turn)?;
+                self.keep_received(content, incoming, &source, key, turn)?;
+            }
         } else {
             turn.tx.handled().note(&incoming.id, &source.sender)?;
         }
         self.confirm(incoming, source, turn);
         Ok(())
+    }
+
+    /// Where a message is shown: in one chat, unless the account told it a list. That stands in the chats of all whom it
+    /// went to, as on the phone, and so do their receipts.
+    fn chats_of(
+        &self,
+        incoming: &Incoming,
+        source: &Source,
+        turn: &mut Turn<'_>,
+    ) -> Result<Vec<Chat>, Error> {
+        let mut chats: Vec<Chat> = Vec::new();
+        if incoming.from.is_list() && source.from_me {
+            let people = incoming.audience.iter().filter(|jid| jid.is_user() && !self.is_own(jid));
+            for person in people {
+                let chat = turn.tx.messages().chat(&person.bare())?;
+                // A person may be named once a device.
+                if chats.iter().all(|known| known.id != chat.id) {
+                    chats.push(chat);
+                }
+            }
+        }
+        if chats.is_empty() {
+            chats.push(source.chat.clone());
+        }
+        Ok(chats)
     }
 
     /// Stores and reports a message.
@@ -325,7 +357,8 @@ impl Account {
         let Reported { message, chat, sender } = reported;
         file(row, &message.content, turn)?;
         self.learn_timer(&message.content, chat, sender, message.at, turn)?;
-        self.report(reported, turn)
+        self.report(reported, turn)?;
+        self.settle_early(row, reported, turn)
     }
 
     /// Decrypted, and still no message. A refused status would block the queue behind it.

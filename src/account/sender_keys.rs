@@ -23,7 +23,7 @@ impl Account {
         sender: &Jid,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        if !in_chat(&incoming.from) {
+        if !in_chat(&incoming.from) && !incoming.from.is_list() {
             return Ok(());
         }
         let told = proto::Message::decode(message).ok().and_then(|m| m.sender_key_distribution_message);

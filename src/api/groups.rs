@@ -258,13 +258,20 @@ pub(super) async fn invite_info<I: Instance>(
     Ok(success(shown))
 }
 
-/// `POST /groups/join`: `code`, or the whole `invite_link`.
+/// `POST /groups/join`: `code`, or the whole `invite_link`; or an invitation that somebody sent: `message_id`, or what it
+/// says, `group`, `code`, `expiration`, and `admin`, who sent it.
 pub(super) async fn join<I: Instance>(
     _: Caller<ToSend>,
     State(app): State<App<I>>,
     body: Object,
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
+    if let Some(command) = read::personal_invite(&body.members, &mut faults) {
+        faults.check()?;
+        let command = command.ok_or(ApiError::Internal)?;
+        let answer = app.parts.instance.ask(command).await.map_err(leads_nowhere)?;
+        return Ok(joined(shape!(answer, GroupAnswer::Joined { group, inside } => (group, inside))));
+    }
     let given = fields::text(&body.members, &["code", "invite_link"], &mut faults);
     let code = given.and_then(invite_code);
     match (given, &code) {
@@ -277,12 +284,15 @@ pub(super) async fn join<I: Instance>(
     faults.check()?;
     let Some(code) = code else { return Err(ApiError::Internal) };
     let answer = app.parts.instance.ask(GroupCommand::Join(code)).await.map_err(leads_nowhere)?;
-    let (group, inside) = shape!(answer, GroupAnswer::Joined { group, inside } => (group, inside));
+    Ok(joined(shape!(answer, GroupAnswer::Joined { group, inside } => (group, inside))))
+}
+
+fn joined((group, inside): (Jid, bool)) -> Response {
     let (message, status) = match inside {
         true => ("Joined group successfully", "joined"),
         false => ("Request to join sent", "pending"),
     };
-    Ok(success(json!({ "message": message, "jid": group.to_wire(), "status": status })))
+    success(json!({ "message": message, "jid": group.to_wire(), "status": status }))
 }
 
 /// `GET /groups/{jid}/requests`.

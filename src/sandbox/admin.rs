@@ -199,6 +199,11 @@ impl Admin {
         self.shared.input(|world, now| Ok(world.send_from(world.phone(number)?, to, what, now)?))
     }
 
+    /// This phone sends to a broadcast list of these people. The id.
+    pub fn send_list(&self, number: &str, people: &[String], what: Sending) -> Reply<String> {
+        self.shared.input(|world, now| Ok(world.send_list(world.phone(number)?, people, what, now)?))
+    }
+
     /// This phone uploads a file and sends it. The id.
     pub async fn send_file(&self, number: &str, to: &str, file: FileToSend) -> Reply<String> {
         // Nobody uploads for a chat that is not there.

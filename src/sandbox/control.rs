@@ -233,6 +233,13 @@ async fn send(
     Path(number): Path<String>,
     body: Body,
 ) -> Reply<(StatusCode, Json<Value>)> {
+    if let Some(people) = sending::people(&body.0)? {
+        let id = match sending::read(&body.0)? {
+            What::Message(what) => app.admin.send_list(&number, &people, what)?,
+            What::File(_) => return Err(bad("media: to one chat only")),
+        };
+        return Ok((StatusCode::CREATED, Json(json!({"id": id}))));
+    }
     let to = body.required("to")?;
     let id = match sending::read(&body.0)? {
         What::Message(what) => app.admin.send(&number, &to, what)?,

@@ -18,6 +18,7 @@ mod iq;
 mod journal;
 mod link;
 mod link_code;
+mod lists;
 mod media;
 mod messages;
 mod newsletters;

@@ -228,6 +228,12 @@ impl Lab {
         Ok(self.world.send_from(phone, to, what, now)?)
     }
 
+    /// This phone sends to a broadcast list of these people. The id.
+    pub fn send_list(&mut self, number: &str, people: &[&str], what: Sending, now: Millis) -> Reply<String> {
+        let people: Vec<String> = people.iter().map(|&one| one.to_owned()).collect();
+        Ok(self.world.send_list(self.world.phone(number)?, &people, what, now)?)
+    }
+
     /// This phone sends a person any bytes in place of a message, as only a hostile client does. The id.
     pub fn forge(&mut self, number: &str, to: &str, plaintext: Vec<u8>, now: Millis) -> Reply<String> {
         let phone = self.world.phone(number)?;

@@ -75,6 +75,13 @@ pub(super) fn read(body: &Map<String, Value>) -> Reply<What> {
     Ok(What::Message(content))
 }
 
+/// The people of a broadcast list, where `to` is a list.
+pub(super) fn people(body: &Map<String, Value>) -> Reply<Option<Vec<String>>> {
+    let Some(Value::Array(list)) = body.get("to") else { return Ok(None) };
+    let people = list.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
+    people.map(Some).ok_or_else(|| bad("to: a number or a JID, or a list of them"))
+}
+
 fn present<'a>(body: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     body.get(key).filter(|value| !value.is_null())
 }

@@ -14,8 +14,8 @@ pub use community::{
 };
 pub use notice::{GroupChange, GroupNotice, Tie};
 pub use query::{
-    GroupQuery, GroupSetting, JoinRequest, MemberChange, MemberResult, group_answer, joined, read_groups,
-    read_invite, read_join_requests, read_results,
+    AddRequest, GroupQuery, GroupSetting, JoinRequest, MemberChange, MemberResult, group_answer, joined,
+    read_groups, read_invite, read_join_requests, read_results,
 };
 
 use super::{Malformed, jid, text};

@@ -236,6 +236,9 @@ fn forwarded(node: &Node) -> Vec<Node> {
     node.children().iter().filter(|c| FORWARDED.contains(&c.tag.as_ref())).cloned().collect()
 }
 
+/// Most people whom a broadcast list has, as WhatsApp's apps let it grow.
+pub const MAX_AUDIENCE: usize = 256;
+
 /// Server → device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incoming {
@@ -271,6 +274,8 @@ pub struct Incoming {
     pub device_identity: Option<Vec<u8>>,
     /// The server holds no ciphertext for this device: the reason's `type`.
     pub unavailable: Option<String>,
+    /// On copies of what an own device sent to a broadcast list: whom it went to.
+    pub audience: Vec<Jid>,
     /// `<meta>`, `<reporting>`, `<biz>` …
     pub extras: Vec<Node>,
 }
@@ -304,7 +309,12 @@ impl Incoming {
         if let Some(other) = &self.recipient_alt {
             node = node.attr(alt(other, "peer_recipient_lid", "peer_recipient_pn"), other);
         }
-        node.children_from(self.encs.iter().map(Enc::build))
+        let audience = (!self.audience.is_empty()).then(|| {
+            let to = self.audience.iter().map(|person| Node::new("to").attr("jid", person));
+            Node::new("participants").children_from(to)
+        });
+        node.child_opt(audience)
+            .children_from(self.encs.iter().map(Enc::build))
             .child_opt(self.device_identity.clone().map(|bytes| Node::new("device-identity").bytes(bytes)))
             .child_opt(self.unavailable.clone().map(|kind| Node::new("unavailable").attr("type", kind)))
             .children_from(self.extras.clone())
@@ -338,6 +348,13 @@ impl Incoming {
                 .and_then(Node::content_bytes)
                 .map(std::borrow::Cow::into_owned),
             unavailable: node.find("unavailable").map(|u| u.text("type").unwrap_or_default().to_owned()),
+            audience: node
+                .find("participants")
+                .into_iter()
+                .flat_map(|participants| participants.find_all("to"))
+                .filter_map(|to| to.jid("jid"))
+                .take(MAX_AUDIENCE)
+                .collect(),
             extras: forwarded(node),
         })
     }

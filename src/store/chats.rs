@@ -223,6 +223,11 @@ impl Chats<'_> {
         self.set("UPDATE message SET aside = ?2 WHERE id = ?1 AND aside <> ?2", message, 1)
     }
 
+    /// And this one does after all.
+    pub fn show(&self, message: i64) -> Result<bool, Error> {
+        self.set("UPDATE message SET aside = ?2 WHERE id = ?1 AND aside <> ?2", message, 0)
+    }
+
     /// The newest message of a chat that is not deleted.
     pub fn last_message(&self, id: i64) -> Result<Option<Message>, Error> {
         let mut statement = self.0.conn().prepare_cached(

@@ -11,6 +11,22 @@ const MAX_WAITING: i64 = 10_000;
 /// Messages remembered at a time that may yet come by themselves.
 const MAX_UNTOLD: i64 = 1_000;
 
+/// Messages that wait for the one that they are about, in all; a busy group has a few a day.
+const MAX_EARLY: i64 = 10_000;
+/// The same of one message.
+const MAX_EARLY_OF_ONE: i64 = 500;
+/// So long they wait, in milliseconds: 60 days. The server keeps what it could not deliver for 30.
+const EARLY_LASTS_MS: u64 = 60 * 24 * 3_600_000;
+
+/// A message that is about one that has not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Early {
+    /// Its row.
+    pub message: i64,
+    /// It came live, so it is told once the other one is here.
+    pub live: bool,
+}
+
 /// What the phone announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced<'a> {
@@ -298,23 +314,39 @@ impl History<'_> {
         Ok(taken > 0)
     }
 
-    /// This message does something to one that has not come yet.
-    pub fn comes_early(&self, chat: i64, target: &str, message: i64) -> Result<(), Error> {
-        self.0
-            .conn()
-            .prepare_cached("INSERT OR IGNORE INTO history_late (chat, target, message) VALUES (?1, ?2, ?3)")?
-            .execute(params![chat, target, message])?;
+    /// This message does something to one that has not come yet. Of those that wait for the same one, and of all, the
+    /// newest are kept, and none for ever.
+    pub fn comes_early(&self, chat: i64, target: &str, early: Early, now: Millis) -> Result<(), Error> {
+        let conn = self.0.conn();
+        conn.prepare_cached(
+            "INSERT OR IGNORE INTO history_late (chat, target, message, live, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![chat, target, early.message, early.live, sql(now.0)])?;
+        conn.prepare_cached(
+            "DELETE FROM history_late WHERE chat = ?1 AND target = ?2 AND message <=
+                 (SELECT message FROM history_late WHERE chat = ?1 AND target = ?2
+                  ORDER BY message DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute(params![chat, target, MAX_EARLY_OF_ONE])?;
+        conn.prepare_cached(
+            "DELETE FROM history_late WHERE message <=
+                 (SELECT message FROM history_late ORDER BY message DESC LIMIT 1 OFFSET ?1)",
+        )?
+        .execute([MAX_EARLY])?;
+        conn.prepare_cached("DELETE FROM history_late WHERE at BETWEEN 1 AND ?1")?
+            .execute([sql(now.0.saturating_sub(EARLY_LASTS_MS))])?;
         Ok(())
     }
 
     /// The messages that waited for this one, in the order of their times.
-    pub fn take_early(&self, chat: i64, target: &str) -> Result<Vec<i64>, Error> {
+    pub fn take_early(&self, chat: i64, target: &str) -> Result<Vec<Early>, Error> {
         let mut statement = self.0.conn().prepare_cached(
-            "SELECT l.message FROM history_late l JOIN message m ON m.id = l.message
+            "SELECT l.message, l.live FROM history_late l JOIN message m ON m.id = l.message
              WHERE l.chat = ?1 AND l.target = ?2 ORDER BY m.at, m.id",
         )?;
-        let rows: Vec<i64> =
-            statement.query_map(params![chat, target], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let rows: Vec<Early> = statement
+            .query_map(params![chat, target], |row| Ok(Early { message: row.get(0)?, live: row.get(1)? }))?
+            .collect::<Result<_, _>>()?;
         if !rows.is_empty() {
             self.0
                 .conn()

@@ -227,6 +227,8 @@ impl Messages<'_> {
                 .execute([keep, drop])?;
             conn.prepare_cached("UPDATE OR IGNORE late SET chat = ?1 WHERE chat = ?2")?
                 .execute([keep, drop])?;
+            conn.prepare_cached("UPDATE OR IGNORE history_late SET chat = ?1 WHERE chat = ?2")?
+                .execute([keep, drop])?;
             // What is left behind is a second copy of a message that the other chat holds.
             conn.prepare_cached("UPDATE outgoing SET message = NULL WHERE message IN (SELECT id FROM message WHERE chat = ?1)")?.execute([drop])?;
             conn.prepare_cached(

@@ -23,6 +23,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0014_communities.sql")),
     M::up(include_str!("migrations/0015_handled.sql")),
     M::up(include_str!("migrations/0016_untold.sql")),
+    M::up(include_str!("migrations/0017_early.sql")),
 ];
 
 /// The schema version that this program makes and knows.

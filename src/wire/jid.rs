@@ -133,6 +133,11 @@ impl Jid {
         Self::new("status", Server::Broadcast)
     }
 
+    /// A broadcast list: `<number>@broadcast`.
+    pub fn list(user: impl Into<Box<str>>) -> Self {
+        Self::new(user, Server::Broadcast)
+    }
+
     /// The part in front of the device and the `@`.
     pub fn user(&self) -> &str {
         &self.user
@@ -201,6 +206,11 @@ impl Jid {
     /// `status@broadcast`.
     pub fn is_status(&self) -> bool {
         self.server == Server::Broadcast && &*self.user == "status"
+    }
+
+    /// A broadcast list: one person's message to many, each by itself.
+    pub fn is_list(&self) -> bool {
+        self.server == Server::Broadcast && !self.is_status() && !self.user.is_empty()
     }
 
     /// A person: a phone number or hidden identity, old and hosted forms included.

@@ -245,6 +245,33 @@ async fn links_lead_in_and_are_revoked() {
             );
         }
     }
+    let given =
+        json!({ "group": jid().to_wire(), "code": "k3yk3y", "expiration": 1_800_000_000, "admin": ANA });
+    let accept = GroupCommand::Accept {
+        group: jid(),
+        invite: wazap::account::AddRequest { code: "k3yk3y".into(), expiration: 1_800_000_000 },
+        admin: Jid::pn(ANA),
+    };
+    for (body, wanted) in
+        [(given, accept), (json!({ "message_id": "3EB0AA" }), GroupCommand::AcceptMessage("3EB0AA".into()))]
+    {
+        let joined = GroupAnswer::Joined { group: jid(), inside: true };
+        let (answer, asked) = ask(Ok(joined), "POST", "/groups/join", body).await;
+        assert_eq!((asked, answer.json()["status"].clone()), (vec![wanted], json!("joined")));
+    }
+    for (wrong, fields) in [
+        (json!({ "message_id": 7 }), vec!["message_id"]),
+        (json!({ "group": "x", "code": "c" }), vec!["group", "expiration", "admin"]),
+        (
+            json!({ "group": jid().to_wire(), "expiration": -1, "admin": "?" }),
+            vec!["code", "expiration", "admin"],
+        ),
+    ] {
+        let (answer, asked) = ask(Ok(GroupAnswer::Done), "POST", "/groups/join", wrong).await;
+        assert_eq!((answer.error(), asked.len()), (error(422, "VALIDATION_ERROR"), 0));
+        let named: Vec<String> = answer.details().as_object().unwrap().keys().cloned().collect();
+        assert_eq!(named, fields);
+    }
     for wrong in [json!({}), json!({ "code": "a b" }), json!({ "code": 7 })] {
         let (answer, asked) = ask(Ok(GroupAnswer::Done), "POST", "/groups/join", wrong).await;
         assert_eq!((answer.error(), asked.len()), (error(422, "VALIDATION_ERROR"), 0));

@@ -8,9 +8,9 @@ use crate::{
         ContextInfo, Message, MessageContextInfo, MessageKey,
         message::{
             AudioMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage,
-            FutureProofMessage, ImageMessage, LocationMessage, PinInChatMessage, PollCreationMessage,
-            PollEncValue, PollUpdateMessage, ProtocolMessage, ReactionMessage, StickerMessage, VideoMessage,
-            poll_creation_message::Option as PollOption,
+            FutureProofMessage, GroupInviteMessage, ImageMessage, LocationMessage, PinInChatMessage,
+            PollCreationMessage, PollEncValue, PollUpdateMessage, ProtocolMessage, ReactionMessage,
+            StickerMessage, VideoMessage, poll_creation_message::Option as PollOption,
         },
     },
     wire::Jid,
@@ -86,6 +86,17 @@ pub(in crate::account) fn build(parts: &Build<'_>) -> Vec<u8> {
                 degrees_longitude: Some(*longitude),
                 name: name.clone(),
                 address: address.clone(),
+                context_info: context(parts),
+                ..Default::default()
+            }));
+        }
+        Body::GroupInvite { group, name, invite, caption } => {
+            message.group_invite_message = Some(Box::new(GroupInviteMessage {
+                group_jid: Some(group.to_wire()),
+                invite_code: Some(invite.code.clone()),
+                invite_expiration: i64::try_from(invite.expiration).ok(),
+                group_name: Some(name.clone()),
+                caption: caption.clone(),
                 context_info: context(parts),
                 ..Default::default()
             }));

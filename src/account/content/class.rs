@@ -95,6 +95,9 @@ pub(in crate::account) fn class(content: &[u8]) -> Class {
     if message.extended_text_message.is_some_and(|text| text.matched_text.is_some()) {
         return media("url");
     }
+    if message.group_invite_message.is_some() {
+        return media("url");
+    }
     plain("text")
 }
 

@@ -7,12 +7,13 @@ use crate::{
     account::{
         AskError, Error, Told,
         ask::{Next, Outcome, Step},
+        content,
         dispatch::{Account, Turn},
     },
     clock::Millis,
     stanza::{
-        GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, Place, joined, read_groups, read_invite,
-        read_join_requests, read_results,
+        AddRequest, GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, Place, joined, read_groups,
+        read_invite, read_join_requests, read_results,
     },
     store::{
         groups::{Group, Role},
@@ -72,6 +73,17 @@ pub enum GroupCommand {
     InviteInfo(String),
     /// In by a code.
     Join(String),
+    /// In by an invitation that somebody wrote.
+    Accept {
+        /// Into which.
+        group: Jid,
+        /// What it says.
+        invite: AddRequest,
+        /// Who wrote it.
+        admin: Jid,
+    },
+    /// In by the invitation that is in the message with this id.
+    AcceptMessage(String),
     /// Who waits to be let in.
     Requests(Jid),
     /// Lets people in, or not.
@@ -134,9 +146,16 @@ pub enum GroupAnswer {
     },
     /// To `Members` and `Decide`: each person, by number where it is known, and WhatsApp's code; 200 is success.
     Results(Vec<(Jid, u16)>),
+    /// The same, where some may not be added but may be invited.
+    Invitable {
+        /// As in `Results`.
+        results: Vec<(Jid, u16)>,
+        /// What an invitation to each of those has to say.
+        invites: Vec<(Jid, AddRequest)>,
+    },
     /// To `Invite` and `RevokeInvite`.
     Invite(String),
-    /// To `Join`.
+    /// To `Join`, `Accept` and `AcceptMessage`.
     Joined {
         /// Where the code led.
         group: Jid,
@@ -184,6 +203,13 @@ impl Account {
         command: GroupCommand,
         turn: &mut Turn<'_>,
     ) -> Result<Outcome, Error> {
+        let command = match command {
+            GroupCommand::AcceptMessage(id) => match self.invitation(&id, turn)? {
+                Some(command) => command,
+                None => return Ok(Err(AskError::Unknown)),
+            },
+            command => command,
+        };
         let steps: VecDeque<GroupQuery> = self.steps(&command, turn)?.into();
         let tokens = self.tokens_shown(steps.front(), turn)?;
         Ok(Ok(GroupWork::go_showing(command, steps, tokens)))
@@ -209,6 +235,20 @@ impl Account {
             tokens.extend(self.shown_token(person, turn)?.map(|token| (person.clone(), token)));
         }
         Ok(tokens)
+    }
+
+    /// What accepts the invitation in a message that somebody else wrote.
+    fn invitation(&self, id: &str, turn: &Turn<'_>) -> Result<Option<GroupCommand>, Error> {
+        let found = turn.tx.messages().find_anywhere(id)?.filter(|message| !message.key.from_me);
+        let Some(message) = found else { return Ok(None) };
+        let Some(chat) = turn.tx.messages().chat_by_id(message.key.chat)? else { return Ok(None) };
+        let admin = message.key.participant.unwrap_or(chat.jid);
+        let accept = |found: content::Invitation| GroupCommand::Accept {
+            group: found.group,
+            invite: found.request,
+            admin: admin.bare(),
+        };
+        Ok(content::invitation(&message.content).map(accept))
     }
 
     fn steps(&self, command: &GroupCommand, turn: &mut Turn<'_>) -> Result<Vec<GroupQuery>, Error> {
@@ -241,6 +281,11 @@ impl Account {
             GroupCommand::RevokeInvite(group) => GroupQuery::RevokeInvite(group.clone()),
             GroupCommand::InviteInfo(code) => GroupQuery::InviteInfo(code.clone()),
             GroupCommand::Join(code) => GroupQuery::Join(code.clone()),
+            GroupCommand::Accept { group, invite, admin } => {
+                GroupQuery::Accept { group: group.clone(), invite: invite.clone(), admin: admin.clone() }
+            }
+            // Turned into the one above before.
+            GroupCommand::AcceptMessage(_) => return Ok(Vec::new()),
             GroupCommand::Requests(group) => GroupQuery::Requests(group.clone()),
             GroupCommand::Decide { group, approve, people } => GroupQuery::Decide {
                 group: group.clone(),
@@ -369,14 +414,19 @@ impl Account {
                 None => return Ok(Err(AskError::Internal)),
             },
             GroupCommand::Members { .. } | GroupCommand::Decide { .. } => {
-                let mut results = Vec::new();
+                let (mut results, mut invites) = (Vec::new(), Vec::new());
                 for result in read_results(node) {
                     if let Some(alt) = &result.alt {
                         turn.tx.people().learn(&result.jid, alt)?;
                     }
-                    results.push((self.number_first(&result.jid, turn)?, result.error.unwrap_or(200)));
+                    let person = self.number_first(&result.jid, turn)?;
+                    invites.extend(result.invite.map(|invite| (person.clone(), invite)));
+                    results.push((person, result.error.unwrap_or(200)));
                 }
-                GroupAnswer::Results(results)
+                match invites.is_empty() {
+                    true => GroupAnswer::Results(results),
+                    false => GroupAnswer::Invitable { results, invites },
+                }
             }
             GroupCommand::Leave(group) => {
                 turn.tx.groups().set_member(&group, false)?;
@@ -391,6 +441,11 @@ impl Account {
                 Ok((group, inside)) => GroupAnswer::Joined { group, inside },
                 Err(_) => return Ok(Err(AskError::Internal)),
             },
+            GroupCommand::Accept { group, .. } => {
+                let inside = node.find("membership_approval_request").is_none();
+                GroupAnswer::Joined { group, inside }
+            }
+            GroupCommand::AcceptMessage(_) => return Ok(Err(AskError::Internal)),
             GroupCommand::Requests(_) => {
                 let Ok(all) = read_join_requests(node) else { return Ok(Err(AskError::Internal)) };
                 let mut requests = Vec::new();

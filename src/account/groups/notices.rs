@@ -77,6 +77,7 @@ impl Account {
             | GroupChange::Invite(_)
             | GroupChange::Requested(_)
             | GroupChange::RequestsRevoked(_)
+            | GroupChange::CommunityAdmins(..)
             | GroupChange::Other(_) => {}
         }
         let Some(mut known) = turn.tx.groups().find(group)? else { return Ok(()) };
@@ -229,7 +230,14 @@ impl Account {
                 }
             }
             GroupChange::Deleted => "deleted",
-            GroupChange::Other(_) => return Ok(()),
+            GroupChange::CommunityAdmins(promoted, members) => {
+                more.insert("participants".into(), self.people_of(members, turn)?);
+                if *promoted { "community_admins_added" } else { "community_admins_removed" }
+            }
+            GroupChange::Other(tag) => match other_action(tag) {
+                Some(action) => action,
+                None => return Ok(()),
+            },
         };
         let chat = turn.tx.messages().chat(&notice.group)?;
         let author = match &notice.actor {
@@ -268,6 +276,25 @@ impl Account {
         }
         Ok(Value::Array(all))
     }
+}
+
+/// What is told of a change that changes nothing kept here. The rest says nothing to a consumer: switches of the apps
+/// (frequently forwarded, history for new members, reports to admins, cloud hosting, limits of sharing).
+fn other_action(tag: &str) -> Option<&'static str> {
+    Some(match tag {
+        // For a while nobody comes in by the link.
+        "growth_locked" => "growth_locked",
+        "growth_unlocked" => "growth_unlocked",
+        // By WhatsApp, for what was written in it.
+        "suspended" => "suspended",
+        "unsuspended" => "unsuspended",
+        // The account asked to be let in, here or on another device.
+        "membership_approval_request" => "own_join_requested",
+        // A member of the community would have this group in it.
+        "created_sub_group_suggestion" => "group_suggested",
+        "revoked_sub_group_suggestions" => "group_suggestion_revoked",
+        _ => return None,
+    })
 }
 
 fn turn_switch(group: &mut Group, setting: GroupSetting) {

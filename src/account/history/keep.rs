@@ -8,10 +8,11 @@ use prost::Message as _;
 use super::HistoryItem;
 use crate::{
     account::{
-        Error,
+        Error, MAX_ID,
         changes::{clock_of, named},
         content::{self, Kind, Opened, Unwrapped, text_of},
         dispatch::{Account, Turn},
+        early,
         events::Reported,
         receive::{file, fresh_uuid},
         sender_keys::in_chat,
@@ -24,7 +25,8 @@ use crate::{
     },
     store::{
         chats::Mute,
-        messages::{Chat, Message, MessageKey, NewMessage, Progress},
+        history::Early,
+        messages::{Chat, MessageKey, NewMessage, Progress},
         timers::ChatTimer,
     },
     wire::{Jid, Server},
@@ -32,8 +34,6 @@ use crate::{
 
 /// `WebMessageInfo.StubType` REVOKE.
 const REVOKED: i32 = 1;
-/// Longest id of a message; real ones have 20 to 32 characters.
-const MAX_ID: usize = 128;
 /// Longest name that is kept.
 const MAX_NAME: usize = 1024;
 /// A message that is not older may be on its way here as well.
@@ -323,15 +323,16 @@ impl Account {
         file(row, &message.content, turn)?;
         self.apply_past(row, &Reported { message: &message, chat, sender }, turn)?;
         for early in turn.tx.history().take_early(chat.id, &message.key.wa_id)? {
-            if let Some(early) = turn.tx.messages().by_row(early)? {
-                self.apply_early(early, chat, turn)?;
+            if let Some(held) = turn.tx.messages().by_row(early.message)? {
+                self.apply_early(held, early.live, chat, turn)?;
             }
         }
         if !stands_in && message.at + MOMENTS > turn.now {
             turn.tx.history().is_untold(row)?;
         }
         if stands_in {
-            turn.tx.history().comes_early(chat.id, &message.key.wa_id, row)?;
+            let early = Early { message: row, live: false };
+            turn.tx.history().comes_early(chat.id, &message.key.wa_id, early, turn.now)?;
         }
         Ok(Some(row))
     }
@@ -347,9 +348,9 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         for early in turn.tx.history().take_early(chat.id, &key.wa_id)? {
-            let Some(known) = turn.tx.messages().by_row(early)? else { continue };
-            if early != row {
-                self.apply_early(known, chat, turn)?;
+            let Some(known) = turn.tx.messages().by_row(early.message)? else { continue };
+            if early.message != row {
+                self.apply_early(known, early.live, chat, turn)?;
                 continue;
             }
             let original = info.message.as_deref().filter(|message| proto::is_modest(message));
@@ -367,38 +368,18 @@ impl Account {
         Ok(())
     }
 
-    /// A message that was there before the one that it is about.
-    fn apply_early(&self, early: Message, chat: &Chat, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let Some(own) = self.own_pn() else { return Ok(()) };
-        let sender = match &early.key.participant {
-            _ if early.key.from_me => own,
-            Some(author) => author.clone(),
-            None => chat.jid.clone(),
-        };
-        let content = self.in_plain(early.content, chat, &sender, turn)?;
-        let message = NewMessage {
-            key: early.key,
-            uuid: early.uuid,
-            at: early.at,
-            push_name: early.push_name,
-            content,
-            progress: early.progress,
-        };
-        self.apply_past(early.id, &Reported { message: &message, chat, sender: &sender }, turn)
-    }
-
     /// What a message of the past does to another one, as live ones do, without a word.
-    fn apply_past(&self, row: i64, reported: &Reported<'_>, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(in crate::account) fn apply_past(
+        &self,
+        row: i64,
+        reported: &Reported<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
         let Reported { message, chat, sender } = reported;
         let kind = content::kind(&message.content);
-        let key = match &kind {
-            Kind::Reaction { key, .. } | Kind::Edit { key, .. } | Kind::Revoke { key } => key,
-            Kind::Encrypted(add_on) => &add_on.key,
-            Kind::Said | Kind::Pin { .. } | Kind::Unpin { .. } | Kind::Timer => return Ok(()),
-        };
+        let Some(key) = early::target(&kind) else { return Ok(()) };
         let Some(found) = named(key, chat, turn)? else {
-            let Some(target) = key.id.as_deref().filter(|id| id.len() <= MAX_ID) else { return Ok(()) };
-            return Ok(turn.tx.history().comes_early(chat.id, target, row)?);
+            return self.waits_for(key, row, false, chat, turn);
         };
         match kind {
             Kind::Reaction { emoji, at_ms, .. } => {

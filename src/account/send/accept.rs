@@ -271,6 +271,7 @@ impl Account {
             | Body::Contacts(_)
             | Body::Poll { .. }
             | Body::Forward { .. }
+            | Body::GroupInvite { .. }
             | Body::Media(_) => {
                 return Ok(Ok(None));
             }

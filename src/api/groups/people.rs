@@ -12,7 +12,7 @@ use super::{
     results, shape, success,
 };
 use crate::{
-    account::{GroupAnswer, GroupCommand, MemberChange},
+    account::{AddRequest, Body, GroupAnswer, GroupCommand, MemberChange, Recipient, SendMessage},
     api::{
         ApiError, App, Instance,
         auth::{Caller, ToSend},
@@ -29,7 +29,68 @@ pub(in crate::api) async fn participants_add<I: Instance>(
     Path(jid): Path<String>,
     body: Object,
 ) -> Result<Response, ApiError> {
-    change(&app, &jid, MemberChange::Add, &body, "Participants added successfully").await
+    let mut faults = Faults::default();
+    let people = people(&body.members, "participants", true, &mut faults);
+    let invite = fields::switch(&body.members, "invite", &mut faults).unwrap_or(false);
+    faults.check()?;
+    let (group, Some(people)) = (group_id(&jid)?, people) else { return Err(ApiError::Internal) };
+    let command = GroupCommand::Members { group: group.clone(), change: MemberChange::Add, people };
+    let (all, invites) = match ask(&app, command).await? {
+        GroupAnswer::Results(all) => (all, Vec::new()),
+        GroupAnswer::Invitable { results, invites } => (results, invites),
+        _ => return Err(ApiError::Internal),
+    };
+    let sent =
+        if invite && !invites.is_empty() { send_invites(&app, &group, &invites).await? } else { Vec::new() };
+    let mut shown = results(&all);
+    for one in shown.as_array_mut().into_iter().flatten() {
+        let who = |(jid, _): &&(Jid, _)| one["jid"] == jid.to_wire();
+        let Some((jid, needed)) = invites.iter().find(who) else { continue };
+        let message = sent.iter().find(|(to, _)| to == jid).map(|(_, id)| id);
+        one["invite"] = json!({
+            "group": group.to_wire(),
+            "code": needed.code,
+            "expiration": needed.expiration,
+            "message_id": message,
+        });
+    }
+    if sent.is_empty() && all.iter().all(|(_, code)| *code != 200) {
+        return Err(ApiError::GroupRefused(None, shown));
+    }
+    Ok(success(json!({ "message": "Participants added successfully", "participants": shown })))
+}
+
+/// Writes to each what lets one in; to whom, and the id of the message. One that cannot be sent is left out: its code is
+/// in the answer all the same.
+async fn send_invites<I: Instance>(
+    app: &App<I>,
+    group: &Jid,
+    invites: &[(Jid, AddRequest)],
+) -> Result<Vec<(Jid, String)>, ApiError> {
+    let view = shape!(ask(app, GroupCommand::Info(group.clone())).await?, GroupAnswer::Group(view) => view);
+    let mut sent = Vec::new();
+    for (person, invite) in invites {
+        let message = SendMessage {
+            recipient: Recipient::Jid(person.clone()),
+            body: Body::GroupInvite {
+                group: group.clone(),
+                name: view.group.subject.clone(),
+                invite: invite.clone(),
+                caption: None,
+            },
+            reply_to: None,
+            mentions: Vec::new(),
+            idempotency: None,
+            respond_async: true,
+            send_at: None,
+            dry: false,
+        };
+        match app.parts.instance.send_message(message).await {
+            Ok(done) => sent.push((person.clone(), done.message_id)),
+            Err(error) => tracing::warn!(%error, "an invitation could not be sent"),
+        }
+    }
+    Ok(sent)
 }
 
 /// `DELETE /groups/{jid}/participants`.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    account::{GroupSetting, GroupUpdate, Recipient},
+    account::{AddRequest, GroupCommand, GroupSetting, GroupUpdate, Recipient},
     api::{
         ApiError,
         fields::{self, Faults},
@@ -17,6 +17,8 @@ const SUBJECT_MAX: usize = 100;
 const DESCRIPTION_MAX: usize = 2_048;
 /// People in one request (universal-api.md §10).
 const PEOPLE_MAX: usize = 256;
+/// Longest id of a message.
+const ID_MAX: usize = 128;
 /// Seconds after which messages may disappear: never, a day, a week, 90 days.
 const EPHEMERAL: [u32; 4] = [0, 86_400, 604_800, 7_776_000];
 
@@ -55,6 +57,54 @@ pub(in crate::api) fn people(
         );
     }
     people
+}
+
+/// An invitation of one person, by the message that it is in, or by what that says; `None`: something else is given.
+/// `Some(None)` only with a fault.
+pub(super) fn personal_invite(
+    members: &Map<String, Value>,
+    faults: &mut Faults,
+) -> Option<Option<GroupCommand>> {
+    if fields::first(members, &["message_id"]).is_some() {
+        let id = fields::text(members, &["message_id"], faults);
+        let good = id.filter(|id| !id.is_empty() && id.len() <= ID_MAX);
+        if let (Some(_), None) = (id, good) {
+            faults.add("message_id", format!("The message_id field must have 1 to {ID_MAX} characters."));
+        }
+        return Some(good.map(|id| GroupCommand::AcceptMessage(id.to_owned())));
+    }
+    fields::first(members, &["group", "expiration", "admin"])?;
+    let group = fields::first(members, &["group"]).map(recipient::read);
+    let group = match group {
+        Some(Some(Ok(Recipient::Jid(jid)))) if jid.is_group() => Some(jid),
+        _ => {
+            faults.add("group", "The group field must be the id of a group.");
+            None
+        }
+    };
+    let code = fields::text(members, &["code"], faults);
+    let code = code.filter(|code| (1..=AddRequest::MAX_CODE).contains(&code.len()));
+    if code.is_none() {
+        let wrong = format!("The code field must have 1 to {} characters.", AddRequest::MAX_CODE);
+        faults.add("code", wrong);
+    }
+    let expiration = fields::first(members, &["expiration"]).and_then(Value::as_u64);
+    if expiration.is_none() {
+        faults.add("expiration", "The expiration field must be a time in seconds since 1970.");
+    }
+    let admin = match fields::first(members, &["admin"]).map(recipient::read) {
+        Some(Some(Ok(Recipient::Number(digits)))) => Some(Jid::pn(digits)),
+        Some(Some(Ok(Recipient::Jid(jid)))) if jid.is_user() => Some(jid),
+        _ => {
+            faults.add("admin", "The admin field must be the phone number or id of who sent the invitation.");
+            None
+        }
+    };
+    let (Some(group), Some(code), Some(expiration), Some(admin)) = (group, code, expiration, admin) else {
+        return Some(None);
+    };
+    let invite = AddRequest { code: code.to_owned(), expiration };
+    Some(Some(GroupCommand::Accept { group, invite, admin }))
 }
 
 /// A group's name.

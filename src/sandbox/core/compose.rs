@@ -189,7 +189,7 @@ impl World {
 
     /// Phones put a secret into every message, for what may refer to it later: votes of a poll. What is given as bytes
     /// keeps what our schema does not know, and a secret of its own.
-    fn with_secret(&mut self, mut message: Vec<u8>) -> Vec<u8> {
+    pub(super) fn with_secret(&mut self, mut message: Vec<u8>) -> Vec<u8> {
         let decoded = proto::Message::decode(message.as_slice()).unwrap_or_default();
         if decoded.message_context_info.is_some_and(|context| context.message_secret.is_some()) {
             return message;
@@ -203,7 +203,7 @@ impl World {
         message
     }
 
-    fn compose(
+    pub(super) fn compose(
         &mut self,
         phone: AccountId,
         to: &Jid,

@@ -2,6 +2,7 @@
 
 mod community;
 mod fanout;
+mod invites;
 mod query;
 mod view;
 
@@ -13,8 +14,8 @@ use super::{AccountId, Namespace, OperateError, World};
 use crate::{
     clock::Millis,
     stanza::{
-        Description, GroupChange, GroupInfo, GroupNotice, GroupSetting, Member, MemberChange, MemberResult,
-        Place, Rank,
+        AddRequest, Description, GroupChange, GroupInfo, GroupNotice, GroupSetting, Member, MemberChange,
+        MemberResult, Place, Rank,
     },
     wire::Jid,
 };
@@ -55,12 +56,21 @@ pub(crate) struct Group {
     pub(super) approval: bool,
     /// Of the link.
     pub(super) code: String,
+    /// Whom a member wanted to add who may only be invited: the code, until when it is good, and who asked for it.
+    pub(super) invites: BTreeMap<AccountId, Invited>,
     /// Who waits to be let in, since when.
     pub(super) requests: BTreeMap<AccountId, u64>,
     /// Among other groups.
     pub(super) place: Place,
     /// Grows with every change.
     pub(super) version: u64,
+}
+
+/// What lets one person in.
+#[derive(Clone)]
+pub(crate) struct Invited {
+    pub(super) request: AddRequest,
+    pub(super) by: AccountId,
 }
 
 /// A description, and where it came from.
@@ -232,6 +242,7 @@ impl World {
             approval: false,
             code: self.invite_code(),
             requests: BTreeMap::new(),
+            invites: BTreeMap::new(),
             place,
             version: 0,
         };
@@ -283,12 +294,16 @@ impl World {
         let (mut results, mut changed) = (Vec::new(), Vec::new());
         for person in people {
             let Some(account) = self.resolve(person).map(|device| device.account) else {
-                results.push(MemberResult { jid: person.bare(), alt: None, error: Some(404) });
+                results.push(MemberResult { jid: person.bare(), alt: None, error: Some(404), invite: None });
                 continue;
             };
-            let error = self.change_member(jid, change, account)?;
+            let invite = self.must_be_invited(jid, change, actor, account, now)?;
+            let error = match &invite {
+                Some(_) => Some(403),
+                None => self.change_member(jid, change, account)?,
+            };
             let member = self.member(self.group(jid)?, account, Rank::Member);
-            results.push(MemberResult { jid: member.jid, alt: member.alt, error });
+            results.push(MemberResult { jid: member.jid, alt: member.alt, error, invite });
             if error.is_none() {
                 changed.push(account);
             }
@@ -412,7 +427,8 @@ impl World {
         Ok(jid)
     }
 
-    /// `POST /admin/groups/{jid}/participants`: done by whoever made the group, or its first admin.
+    /// `POST /admin/groups/{jid}/participants`: done by whoever made the group, or its first admin. Who may not be added
+    /// is sent an invitation.
     pub(crate) fn operate_group(
         &mut self,
         jid: &Jid,
@@ -432,8 +448,9 @@ impl World {
         let results = self.change_members(actor, jid, change, &jids, now);
         let results = results.map_err(|_| OperateError::Conflict("the group does not allow that"))?;
         self.spread_news(now);
+        self.phone_invites(actor, jid, &results, now);
         self.settle(now);
-        match results.iter().any(|result| result.error.is_some()) {
+        match results.iter().any(|result| result.error.is_some() && result.invite.is_none()) {
             true => Err(OperateError::Conflict("not everybody could be changed")),
             false => Ok(()),
         }

@@ -94,7 +94,7 @@ impl World {
         ack.phash = plan.phash;
         // The sender hears of it before anybody else does, so that a status goes 2, 3, 4.
         self.send_ack(from, &ack, now);
-        let private = out.to.is_user();
+        let private = out.to.is_user() || out.to.is_list();
         for (target, encs) in plan.targets {
             // Whoever is blocked is told that it was sent, and no more.
             if private && self.has_blocked(target.account, from.account) {
@@ -110,6 +110,9 @@ impl World {
             } else {
                 self.incoming_in_chat(from, &out, encs, now)
             };
+            if out.to.is_list() && target.account == from.account {
+                stanza.audience = self.audience_of(from.account, &out);
+            }
             self.spoil(target, &mut stanza);
             let stanza = stanza.build();
             if self.fault(Kind::Duplicate, target).is_some() {
@@ -168,6 +171,9 @@ impl World {
     fn plan(&self, from: DeviceRef, out: &Outgoing) -> Result<Plan, Refusal> {
         if out.to.is_group() || out.to.is_status() {
             return self.plan_chat(from, out);
+        }
+        if out.to.is_list() {
+            return self.plan_list(from, out);
         }
         let Some(to) = self.resolve(&out.to) else {
             return Err(Refusal { code: 404, misbehaviour: None });
@@ -265,6 +271,7 @@ impl World {
             encs,
             device_identity,
             unavailable: None,
+            audience: Vec::new(),
             extras: out.extras.clone(),
         }
     }
@@ -276,7 +283,7 @@ fn check_encs(node: &Node, out: &Outgoing, from: DeviceRef) -> Result<(), Refusa
         return Err(schema("message of an unknown type"));
     }
     let in_chat = out.to.is_group() || out.to.is_status();
-    if out.participant.is_some() && !in_chat {
+    if out.participant.is_some() && !in_chat && !out.to.is_list() {
         return Err(schema("participant attribute outside of groups"));
     }
     // The common ciphertext of a group is the one that is for nobody in particular.

@@ -192,7 +192,9 @@ impl World {
             }
             sent => (proto::Message { device_sent_message: sent, ..decoded }, bytes),
         };
-        let chat = stanza.recipient.clone().unwrap_or_else(|| stanza.from.clone()).bare();
+        // What somebody tells a list is shown as said to oneself.
+        let from = if stanza.from.is_list() && !own { author } else { &stanza.from };
+        let chat = stanza.recipient.clone().unwrap_or_else(|| from.clone()).bare();
         let received = Received {
             id: stanza.id.clone(),
             chat: chat.clone(),
@@ -281,7 +283,11 @@ impl World {
         let Some(retry) = &receipt.retry else { return };
         let Some(kept) = self.account(phone.account).phone.sent.get(&receipt.id).cloned() else { return };
         let in_chat = receipt.participant.is_some();
-        if retry.count >= MAX_RETRIES || in_chat && !self.may_ask_again(phone.account, &kept.to, asking) {
+        let list = kept.to.is_list();
+        if retry.count >= MAX_RETRIES
+            || in_chat && !list && !self.may_ask_again(phone.account, &kept.to, asking)
+            || list && asking.account != phone.account && !self.wrote_with(phone.account, asking.account)
+        {
             return;
         }
         let bundle = match &retry.keys {
@@ -294,8 +300,8 @@ impl World {
             None => self.fetch_bundle(asking, now),
         };
         let Some(bundle) = bundle else { return };
-        let own = asking.account == phone.account && !kept.peer && !in_chat;
-        let message = if in_chat {
+        let own = asking.account == phone.account && !kept.peer && (!in_chat || list);
+        let message = if in_chat && !list {
             self.with_sender_key(phone.account, &kept.to, asking, &kept.message)
         } else if own {
             device_sent(&kept.message, &kept.to)
@@ -314,7 +320,7 @@ impl World {
         let enc = form.enc(enc);
         let stanza = Outgoing {
             peer: kept.peer,
-            recipient: own.then(|| kept.to.clone()),
+            recipient: (own && !list).then(|| kept.to.clone()),
             participant: receipt.participant.clone(),
             direct: Some(enc),
             ..form.stanza(receipt.id.clone(), from.clone())

@@ -45,7 +45,7 @@ impl World {
         self.answer(from, ack.build_from(), now);
         if to.server() == Server::Newsletter {
             self.newsletter_viewed(from, &to, node, now);
-        } else if to.is_group() || to.is_status() {
+        } else if to.is_group() || to.is_status() || to.is_list() {
             self.forward_in_chat(from, &to, receipt, node, now);
         } else if let Some(target) = self.resolve(&to) {
             self.forward(from, target, &to, receipt, node, now);

@@ -34,6 +34,8 @@ pub enum GroupChange {
     RequestsRevoked(Vec<Member>),
     /// It belongs to a community from now on, or not any more; or a community has another group, or one less.
     Tied(Tie),
+    /// These members became admins of the community, or are none any more.
+    CommunityAdmins(bool, Vec<Member>),
     /// It is gone.
     Deleted,
     /// As tagged.
@@ -144,6 +146,8 @@ impl GroupNotice {
                 })),
             GroupChange::RequestsRevoked(people) => all("revoked_membership_requests", people),
             GroupChange::Tied(tie) => tie.build(self.t),
+            GroupChange::CommunityAdmins(true, members) => all("linked_group_promote", members),
+            GroupChange::CommunityAdmins(false, members) => all("linked_group_demote", members),
             GroupChange::Deleted => Node::new("delete").attr("reason", "deleted"),
             GroupChange::Other(tag) => Node::new(tag.clone()),
         }
@@ -200,6 +204,8 @@ impl GroupNotice {
             "revoked_membership_requests" => GroupChange::RequestsRevoked(Member::all_in(node)?),
             "link" => GroupChange::Tied(Tie::parse(node, true)?),
             "unlink" => GroupChange::Tied(Tie::parse(node, false)?),
+            "linked_group_promote" => GroupChange::CommunityAdmins(true, Member::all_in(node)?),
+            "linked_group_demote" => GroupChange::CommunityAdmins(false, Member::all_in(node)?),
             "delete" => GroupChange::Deleted,
             other => GroupChange::Other(other.to_owned()),
         })
@@ -239,6 +245,8 @@ mod tests {
                 reason: Some("delete_parent".into()),
                 groups: vec![(Jid::group("120363000000000003"), String::new())],
             }),
+            GroupChange::CommunityAdmins(true, vec![member("5")]),
+            GroupChange::CommunityAdmins(false, vec![member("5")]),
             GroupChange::Deleted,
             GroupChange::Other("suspended".into()),
         ];

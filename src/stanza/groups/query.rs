@@ -151,6 +151,15 @@ pub enum GroupQuery {
     InviteInfo(String),
     /// In by a code.
     Join(String),
+    /// In by an invitation that a member wrote.
+    Accept {
+        /// Into which.
+        group: Jid,
+        /// What it says.
+        invite: AddRequest,
+        /// Who wrote it.
+        admin: Jid,
+    },
     /// Who waits to be let in.
     Requests(Jid),
     /// Lets them in, or not.
@@ -188,6 +197,7 @@ impl GroupQuery {
             | Self::Subject { group, .. }
             | Self::Description { group, .. }
             | Self::Set { group, .. }
+            | Self::Accept { group, .. }
             | Self::Decide { group, .. } => Some(group),
         }
     }
@@ -243,6 +253,7 @@ impl GroupQuery {
             Self::Set { setting, .. } => setting.build(),
             Self::Invite(_) | Self::RevokeInvite(_) => Node::new("invite"),
             Self::InviteInfo(code) | Self::Join(code) => Node::new("invite").attr("code", code.clone()),
+            Self::Accept { invite, admin, .. } => invite.write(Node::new("accept")).attr("admin", admin),
             Self::Requests(_) => Node::new("membership_approval_requests"),
             Self::Decide { approve, people, .. } => {
                 let word = if *approve { "approve" } else { "reject" };
@@ -304,6 +315,10 @@ impl GroupQuery {
                 let attr = |key| child.text(key).map(str::to_owned);
                 Some(Self::Description { group, id: attr("id"), previous: attr("prev"), text })
             }
+            (false, "accept") => {
+                let invite = AddRequest::read(child).ok_or(Malformed("code, expiration"))?;
+                Some(Self::Accept { group, invite, admin: jid(child, "admin")?.bare() })
+            }
             (true, "membership_approval_requests") => Some(Self::Requests(group)),
             (false, "membership_requests_action") => {
                 let (approve, people) = match (child.find("approve"), child.find("reject")) {
@@ -336,6 +351,31 @@ pub struct MemberResult {
     pub alt: Option<Jid>,
     /// Why not: 403 has to be invited, 404 not there, 409 already so …
     pub error: Option<u16>,
+    /// With 403: what an invitation has to say.
+    pub invite: Option<AddRequest>,
+}
+
+/// What lets one person into a group: made by the server for somebody whom a member may not add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddRequest {
+    /// At most [`AddRequest::MAX_CODE`] bytes.
+    pub code: String,
+    /// Until then it is good, Unix seconds.
+    pub expiration: u64,
+}
+
+impl AddRequest {
+    /// Longest code; real ones have 16 to 22 characters.
+    pub const MAX_CODE: usize = 64;
+
+    fn write(&self, node: Node) -> Node {
+        node.attr("code", self.code.clone()).attr("expiration", self.expiration)
+    }
+
+    fn read(node: &Node) -> Option<Self> {
+        let code = node.text("code").filter(|code| !code.is_empty() && code.len() <= Self::MAX_CODE)?;
+        Some(Self { code: code.to_owned(), expiration: node.number("expiration")? })
+    }
 }
 
 impl MemberResult {
@@ -345,13 +385,19 @@ impl MemberResult {
             // whatsapp-rust's tests want it, nobody minds.
             .attr_opt("type", self.error.is_none().then_some("200"))
             .attr_opt("error", self.error.map(u32::from))
+            .child_opt(self.invite.as_ref().map(|invite| invite.write(Node::new("add_request"))))
     }
 }
 
 /// The results in an answer, wherever they stand in it.
 pub fn read_results(answer: &Node) -> Vec<MemberResult> {
     let one = |node: &Node| {
-        Some(MemberResult { jid: node.jid("jid")?, alt: other_name(node), error: node.number("error") })
+        Some(MemberResult {
+            jid: node.jid("jid")?,
+            alt: other_name(node),
+            error: node.number("error"),
+            invite: node.find("add_request").and_then(AddRequest::read),
+        })
     };
     let mut found = Vec::new();
     // Either right under the tag of the change, or one deeper (requests).
@@ -460,6 +506,11 @@ mod tests {
             GroupQuery::RevokeInvite(group()),
             GroupQuery::InviteInfo("AbCd".into()),
             GroupQuery::Join("AbCd".into()),
+            GroupQuery::Accept {
+                group: group(),
+                invite: AddRequest { code: "AbCd".into(), expiration: 1_700_000_000 },
+                admin: Jid::lid("2"),
+            },
             GroupQuery::Requests(group()),
             GroupQuery::Decide { group: group(), approve: false, people: vec![Jid::lid("2")] },
         ];

@@ -68,7 +68,7 @@ impl World {
     }
 
     /// For the one device that asked.
-    fn plan_resend(
+    pub(in crate::sandbox::core) fn plan_resend(
         &self,
         from: DeviceRef,
         asked_by: &Jid,
@@ -138,6 +138,7 @@ impl World {
             encs,
             device_identity: out.device_identity.clone().filter(|_| opens),
             unavailable: None,
+            audience: Vec::new(),
             extras: out.extras.clone(),
         }
     }

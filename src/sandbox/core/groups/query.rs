@@ -45,7 +45,12 @@ impl World {
                 let mut group = self.group_info(self.group(&jid)?).build();
                 // Whoever could not be added is listed all the same.
                 for (person, alt) in people.iter().filter(|(person, _)| self.resolve(person).is_none()) {
-                    let result = MemberResult { jid: person.clone(), alt: alt.clone(), error: Some(404) };
+                    let result = MemberResult {
+                        jid: person.clone(),
+                        alt: alt.clone(),
+                        error: Some(404),
+                        invite: None,
+                    };
                     group = group.child(result.build());
                 }
                 Ok(Some(group))
@@ -106,6 +111,11 @@ impl World {
                 let tag = if inside { "group" } else { "membership_approval_request" };
                 Ok(Some(Node::new(tag).attr("jid", jid)))
             }
+            GroupQuery::Accept { group, invite, admin } => {
+                let inside = self.accept_invite(who, &group, &invite, &admin, now)?;
+                let tag = if inside { "group" } else { "membership_approval_request" };
+                Ok(Some(Node::new(tag).attr("jid", group)))
+            }
             GroupQuery::Requests(group) => {
                 let known = self.group(&group)?;
                 known.admin(who)?;
@@ -135,14 +145,14 @@ impl World {
                 self.group_mut(jid).is_ok_and(|group| group.requests.remove(account).is_some())
             });
             let result = match waiting {
-                None => MemberResult { jid: person.clone(), alt: None, error: Some(404) },
+                None => MemberResult { jid: person.clone(), alt: None, error: Some(404), invite: None },
                 Some(account) => {
                     let member = self.member(self.group(jid)?, account, Rank::Member);
                     taken.push(member.clone());
                     if approve {
                         self.group_mut(jid)?.members.insert(account, Rank::Member);
                     }
-                    MemberResult { jid: member.jid, alt: member.alt, error: None }
+                    MemberResult { jid: member.jid, alt: member.alt, error: None, invite: None }
                 }
             };
             results.push(result.build());

@@ -9,10 +9,10 @@ use crate::{
     crypto::signal::SenderKeys,
     sandbox::core::{
         AccountId, DeviceRef, Namespace,
-        groups::{Group, Text},
+        groups::{Group, Invited, Text},
         phone_groups::{GroupKeys, OwnKey},
     },
-    stanza::{Place, Rank},
+    stanza::{AddRequest, Place, Rank},
     wire::Jid,
 };
 
@@ -40,6 +40,9 @@ pub(super) struct SavedGroup {
     /// Since there are communities: 1 a community, 2 its announcements, 3 within one; and which.
     #[serde(default)]
     place: (u8, Option<String>),
+    /// Since there are invitations: whom, code, until when, by whom.
+    #[serde(default)]
+    invites: Vec<(usize, String, u64, usize)>,
 }
 
 /// Account and device.
@@ -74,6 +77,13 @@ impl SavedGroup {
             code: group.code.clone(),
             requests: group.requests.iter().map(|(id, t)| (id.0, *t)).collect(),
             version: group.version,
+            invites: {
+                let one = |(id, invited): (&AccountId, &Invited)| {
+                    let AddRequest { code, expiration } = invited.request.clone();
+                    (id.0, code, expiration, invited.by.0)
+                };
+                group.invites.iter().map(one).collect()
+            },
             place: {
                 let number = match &group.place {
                     Place::Alone => 0,
@@ -119,6 +129,13 @@ impl SavedGroup {
             code: self.code.clone(),
             requests: requests.collect::<Result<BTreeMap<_, _>, SnapshotError>>()?,
             version: self.version,
+            invites: {
+                let one = |(id, code, expiration, by): &(usize, String, u64, usize)| {
+                    let request = AddRequest { code: code.clone(), expiration: *expiration };
+                    Ok((account(*id)?, Invited { request, by: account(*by)? }))
+                };
+                self.invites.iter().map(one).collect::<Result<BTreeMap<_, _>, SnapshotError>>()?
+            },
             place: match (self.place.0, self.place.1.as_deref().map(jid).transpose()?) {
                 (1, _) => Place::Community,
                 (2, Some(parent)) => Place::Announcements(parent),
