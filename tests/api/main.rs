@@ -22,6 +22,7 @@ mod messages;
 mod more;
 mod newsletters;
 mod numbers;
+mod passkey;
 mod routing;
 mod schedule;
 mod scopes;
