@@ -21,6 +21,7 @@ mod media;
 mod newsletters;
 mod notices;
 mod pairing;
+mod passkey;
 mod payload;
 mod peer;
 mod prekeys;
@@ -60,6 +61,7 @@ pub use history::{
 };
 pub use media::Attachment;
 pub use newsletters::{NewsletterAnswer, NewsletterCommand, NewsletterName, NewsletterView, PostName};
+pub use passkey::{Assertion, Flaw, PasskeyCommand, PasskeyRefused, PasskeyState};
 pub use profile::{BusinessView, OWN_ABOUT, PictureView, PrivacyView, ProfileAnswer, ProfileCommand};
 pub use standing::standing_view;
 pub use view::Viewer;
@@ -132,6 +134,8 @@ pub struct Link {
     pub qr: Option<Qr>,
     /// The code to type on a phone, if one was asked for.
     pub code: CodeState,
+    /// A passkey is wanted besides.
+    pub passkey: PasskeyState,
 }
 
 /// One pairing code.

@@ -34,6 +34,7 @@ mod newsletters;
 mod numbers;
 mod paced;
 mod page;
+mod passkey;
 mod qr;
 mod query;
 mod recipient;
@@ -223,6 +224,8 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/qr/stream", get(qr::stream))
         .route("/connect", post(link::connect))
         .route("/disconnect", post(link::disconnect))
+        .route("/passkey", get(passkey::show).post(passkey::assert).delete(passkey::abandon))
+        .route("/passkey/confirm", post(passkey::confirm))
         .route("/events", get(events::list))
         .route("/events/stream", get(events::stream))
         .route(

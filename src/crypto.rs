@@ -9,6 +9,7 @@ pub mod link_code;
 pub mod media;
 pub mod nct;
 pub mod padding;
+pub mod passkey;
 pub mod signal;
 mod xeddsa;
 

@@ -5,6 +5,7 @@ mod connection;
 mod driver;
 mod history;
 pub mod media;
+mod passkey;
 mod portrait;
 mod preview;
 
@@ -16,6 +17,8 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+
+pub use passkey::PasskeyFault;
 
 use crate::{
     account::{
@@ -230,6 +233,7 @@ impl Handle {
                 None
                 | Some((
                     Answer::Done
+                    | Answer::Passkey(_)
                     | Answer::MediaHosts(_)
                     | Answer::Reuploaded(_)
                     | Answer::Asked(_)

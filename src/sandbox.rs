@@ -12,6 +12,7 @@ mod core;
 mod lab;
 mod listener;
 mod media;
+mod passkey;
 mod profile;
 mod sending;
 mod shared;
@@ -37,9 +38,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
-    AppStateView, BusinessSpec, CallView, CodeOutcome, CompanionView, FaultView, FileKind, GroupView,
-    LogLine, MessageView, NewsletterView, ParticipantView, PhoneChange, PhoneView, PostView, ProductSpec,
-    ProfileView, ReceiptView, Sending, StandingChange, StatsView,
+    AppStateView, BusinessSpec, CallView, CodeOutcome, CompanionView, Defect, FaultView, FileKind, GroupView,
+    LogLine, MessageView, NewsletterView, ParticipantView, PasskeyView, PhoneChange, PhoneView, PostView,
+    ProductSpec, ProfileView, ReceiptView, Sending, StandingChange, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

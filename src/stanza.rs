@@ -15,6 +15,7 @@ mod mex;
 mod newsletters;
 mod notification;
 mod pairing;
+mod passkey;
 mod prekeys;
 pub mod presence;
 mod privacy;
@@ -49,6 +50,7 @@ pub use newsletters::{
 };
 pub use notification::{DeviceChange, ListedDevice, Notification, NotificationKind};
 pub use pairing::{PairDevice, PairDeviceSign, PairSuccess, QrCode};
+pub use passkey::{OPTIONS_MAX, PasskeyNotice, PasskeyPrologue, PasskeyQuery};
 pub use prekeys::{
     BundleAnswer, BundleQuery, Digest, FetchedBundle, Upload, bundle_from_node, count_answer, count_query,
     digest_query, read_count_answer, read_signed, rotate,

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use super::{
     Error,
     dispatch::{Account, Effect, Turn},
-    link::{Phase, Query},
+    link::{Conn, Phase, Query},
+    passkey::Ceremony,
     payload::{PLATFORM_DISPLAY, QR_CLIENT_TYPE},
 };
 use crate::{
@@ -93,6 +94,8 @@ pub(super) struct Linking {
     renewed: u8,
     /// The secret under which the phone vouches, once a code was typed.
     pub(super) secret: Option<Zeroizing<[u8; 32]>>,
+    /// A phone took one of the codes, and a passkey has to sign.
+    pub(super) passkey: Option<Ceremony>,
 }
 
 impl Account {
@@ -103,6 +106,10 @@ impl Account {
             return Ok(());
         }
         self.wanted = Some(number);
+        // Somebody is linking right now; the number is for another time.
+        if self.conn.as_ref().is_some_and(|conn| conn.linking.passkey.is_some()) {
+            return Ok(());
+        }
         self.show_code_state(CodeState::Asked, turn);
         if let Some(conn) = &mut self.conn {
             conn.linking.renewed = 0;
@@ -126,10 +133,9 @@ impl Account {
 
     /// Makes a code and tells WhatsApp, if a number is wanted and the connection is there for it.
     pub(super) fn offer_code(&mut self, turn: &mut Turn<'_>) {
-        let Some(conn) = self.conn.as_mut().filter(|conn| conn.phase == Phase::Pairing && conn.greeted)
-        else {
-            return;
-        };
+        let ready =
+            |conn: &&mut Conn| conn.phase == Phase::Pairing && conn.greeted && conn.linking.passkey.is_none();
+        let Some(conn) = self.conn.as_mut().filter(ready) else { return };
         let Some(number) = self.wanted.as_deref().map(Jid::pn) else { return };
         let code = LinkCode::random(turn.rng);
         let ephemeral = KeyPair::generate(turn.rng);
@@ -262,7 +268,12 @@ impl Account {
 
     /// The secrets under which a phone may vouch for this instance on this connection: of a typed code, of the QR code.
     pub(super) fn adv_secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
-        let typed = self.conn.as_ref().and_then(|conn| conn.linking.secret.clone());
+        let linking = self.conn.as_ref().map(|conn| &conn.linking);
+        // A phone that was told of a fresh one vouches under that alone.
+        if let Some(fresh) = linking.and_then(|linking| linking.passkey.as_ref()?.secret()) {
+            return vec![fresh];
+        }
+        let typed = linking.and_then(|linking| linking.secret.clone());
         typed.into_iter().chain([Zeroizing::new(self.device.adv_secret)]).collect()
     }
 }

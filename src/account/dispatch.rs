@@ -6,8 +6,8 @@ use rand::CryptoRng;
 use uuid::Uuid;
 
 use super::{
-    AskError, Batched, Blob, CodeState, Error, Link, Question, Recipient, SendBatch, SendError, SendMessage,
-    Sent, StateChange, Status, Told,
+    AskError, Batched, Blob, CodeState, Error, Link, PasskeyCommand, PasskeyRefused, PasskeyState, Question,
+    Recipient, SendBatch, SendError, SendMessage, Sent, StateChange, Status, Told,
     app_state::Waiting,
     evidence::{Evidence, Seen},
     history::{HistoryJob, HistoryPart, HistoryWanted, Reading},
@@ -56,6 +56,8 @@ pub enum Command {
     Connect,
     /// The same, and where there is something to link, by a code typed on the phone of this number (digits).
     PairByCode(String),
+    /// Go on with a linking that wants a passkey.
+    Passkey(PasskeyCommand),
     /// Close; `logout` also unlinks and wipes.
     Disconnect {
         /// Unlink.
@@ -170,6 +172,8 @@ pub struct Dial {
 pub enum Answer {
     /// Done.
     Done,
+    /// To a [`Command::Passkey`].
+    Passkey(Result<(), PasskeyRefused>),
     /// Not done, and nothing was stored.
     Refused(SendError),
     /// Where media go.
@@ -311,6 +315,7 @@ impl Account {
             platform: device.paired.as_ref().and_then(|p| p.platform.clone()),
             qr: None,
             code: CodeState::None,
+            passkey: PasskeyState::None,
         };
         Ok(Self {
             wanted: settings.pair_phone.clone(),
@@ -376,6 +381,7 @@ impl Account {
                 turn.effects.push(Effect::Answer(ticket, Answer::Done));
                 Ok(())
             }
+            Input::Command(ticket, Command::Passkey(command)) => self.passkey_command(ticket, command, turn),
             Input::Command(ticket, Command::Disconnect { logout }) => {
                 self.disconnect(logout, turn)?;
                 turn.effects.push(Effect::Answer(ticket, Answer::Done));

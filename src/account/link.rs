@@ -11,7 +11,7 @@ use conn::{ACK_WAIT, DRAIN_LIMIT, DRAIN_NUDGE, LOGOUT_WAIT, OPENING, PING_WAIT, 
 pub(super) use conn::{Conn, Outage, Phase, Query, Retry};
 
 use super::{
-    CodeState, Error, Link, Qr, SendError, Status,
+    CodeState, Error, Link, PasskeyState, Qr, SendError, Status,
     dispatch::{Account, CloseCause, Effect, Turn},
     history::Reading,
     payload,
@@ -66,6 +66,7 @@ impl Account {
     pub fn resume(&mut self, shown: Link, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.link = shown;
         self.link.code = CodeState::None;
+        self.link.passkey = PasskeyState::None;
         if turn.tx.settings().get(STOPPED)?.is_some() {
             return Ok(());
         }
@@ -353,6 +354,7 @@ impl Account {
         let Some(conn) = self.conn.take() else { return };
         self.seen.ended(why, turn.now);
         turn.effects.push(Effect::Close);
+        self.passkey_lost(conn.linking.passkey.is_some(), conn.phase == Phase::Pairing);
         // A code is good for one connection.
         let refused = matches!(self.link.code, CodeState::Refused(_));
         self.link.code = match self.wanted {
@@ -416,6 +418,9 @@ impl Account {
             self.dial(turn)?;
         }
         self.tick_standing(turn)?;
+        if self.tick_passkey(turn)? {
+            return Ok(());
+        }
         let Some(conn) = &mut self.conn else { return Ok(()) };
         if conn.rotate_at.is_some_and(|at| at <= now) {
             return self.rotate_code(turn);
@@ -552,6 +557,7 @@ impl Account {
             Query::AppState(collections) => self.app_state_answered(&collections, node, turn),
             Query::AppStateUpload(upload) => self.app_state_uploaded(&upload, node, turn),
             Query::Logout => self.finish_logout(turn),
+            Query::Passkey(asked) => self.passkey_answered(asked, node, turn),
             Query::LinkHello => self.hello_answered(id, node, turn),
             Query::LinkFinish => {
                 if let Some(refusal) = Iq::refusal(node) {

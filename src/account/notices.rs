@@ -11,6 +11,9 @@ use crate::{
 
 impl Account {
     pub(super) fn notification(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
+        if self.passkey_noticed(node, turn)? {
+            return Ok(());
+        }
         match Notification::parse(node) {
             Ok(_) if node.text("type") == Some("mediaretry") => self.reuploaded(node, turn)?,
             _ if node.text("type") == Some(LinkCodeNotice::KIND) => self.link_code_noticed(node, turn),

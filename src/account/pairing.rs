@@ -20,7 +20,7 @@ use crate::{
 const FIRST_CODE: Duration = Duration::from_secs(60);
 const NEXT_CODE: Duration = Duration::from_secs(20);
 /// Batches nobody scans before the instance stops asking.
-const MAX_IDLE_BATCHES: u8 = 5;
+pub(super) const MAX_IDLE_BATCHES: u8 = 5;
 
 impl Account {
     pub(super) fn pair_device(&mut self, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
@@ -70,7 +70,10 @@ impl Account {
     }
 
     fn next_code(&mut self, lives: Duration, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let Some(conn) = &mut self.conn else { return Ok(()) };
+        // While a linking with a passkey is under way the code is taken.
+        let Some(conn) = self.conn.as_mut().filter(|conn| conn.linking.passkey.is_none()) else {
+            return Ok(());
+        };
         let Some(reference) = conn.refs.pop_front() else { return Ok(()) };
         let expires_at = turn.now + lives;
         conn.rotate_at = Some(expires_at);
@@ -144,6 +147,7 @@ impl Account {
         self.idle_batches = 0;
         self.wanted.clone_from(&self.settings.pair_phone);
         self.show_code_state(super::CodeState::None, turn);
+        self.show_passkey(super::PasskeyState::None, turn)?;
         if let Some(conn) = &mut self.conn {
             conn.phase = Phase::Paired;
             conn.rotate_at = None;

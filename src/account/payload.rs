@@ -17,7 +17,7 @@ use crate::{
 /// `UserAgent.Platform.WEB`
 const PLATFORM_WEB: i32 = 14;
 /// `DeviceProps.PlatformType.CHROME`; with the device's name it is what the phone lists.
-const PLATFORM_CHROME: i32 = 1;
+pub(super) const PLATFORM_CHROME: i32 = 1;
 /// The same in the last part of a QR code.
 pub(super) const QR_CLIENT_TYPE: char = '1';
 /// The same in words, while a code is typed; the server takes `Browser (OS)` and nothing else.

@@ -32,6 +32,10 @@ pub(super) enum ApiError {
     QrNotAvailable(Status),
     /// WhatsApp's reason.
     PairingCodeRefused(u16),
+    /// Where the linking stands.
+    PasskeyNotAwaited(&'static str),
+    /// WhatsApp's reason.
+    PasskeyRefused(u16),
     CallNotFound(String),
     MessageNotFound(String),
     /// As many sends wait for their time as may.
@@ -122,6 +126,18 @@ impl ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "PAIRING_CODE_REFUSED",
                 "WhatsApp refused to link this number by code; link with the QR code.",
+                json!({ "whatsapp_code": code }),
+            ),
+            Self::PasskeyNotAwaited(status) => (
+                StatusCode::CONFLICT,
+                "PASSKEY_NOT_AWAITED",
+                "The linking does not wait for this in its state; GET /passkey shows what it waits for.",
+                json!({ "status": status }),
+            ),
+            Self::PasskeyRefused(code) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "PASSKEY_REFUSED",
+                "WhatsApp refused what the passkey signed; sign the new challenge of GET /passkey.",
                 json!({ "whatsapp_code": code }),
             ),
             Self::MessageNotFound(id) => (

@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use crate::{
     account::{
-        Ask, AskError, Batched, Evidence, Link, Recipient, SendBatch, SendError, SendMessage, Sent,
-        StateChange,
+        Ask, AskError, Batched, Evidence, Link, PasskeyCommand, PasskeyState, Recipient, SendBatch,
+        SendError, SendMessage, Sent, StateChange,
     },
     daemon::{
-        CodeRefused, Shown,
+        CodeRefused, PasskeyFault, Shown,
         media::{Desk, FileError, Scratch, SendMedia, Source, Stored},
     },
 };
@@ -25,6 +25,11 @@ pub trait Instance: Clone + Send + Sync + 'static {
         &self,
         number: String,
     ) -> impl Future<Output = Result<Option<String>, CodeRefused>> + Send;
+    /// Does something about a linking that wants a passkey; where it stands then.
+    fn passkey(
+        &self,
+        command: PasskeyCommand,
+    ) -> impl Future<Output = Result<PasskeyState, PasskeyFault>> + Send;
     /// Closes the socket; `logout` also unlinks and wipes.
     fn disconnect(&self, logout: bool) -> impl Future<Output = ()> + Send;
     /// How the link does; `None`: the account does not answer.
@@ -70,6 +75,10 @@ impl Instance for Desk {
 
     async fn pair_by_code(&self, number: String) -> Result<Option<String>, CodeRefused> {
         self.handle().pair_by_code(number).await
+    }
+
+    async fn passkey(&self, command: PasskeyCommand) -> Result<PasskeyState, PasskeyFault> {
+        self.handle().passkey(command).await
     }
 
     async fn disconnect(&self, logout: bool) {

@@ -86,7 +86,7 @@ pub(super) async fn disconnect<I: Instance>(
 }
 
 /// For the audit, before it is done: what was asked for counts, also if the process dies over it.
-async fn note<I: Instance>(
+pub(super) async fn note<I: Instance>(
     app: &App<I>,
     caller: &Caller<ToManage>,
     action: &'static str,

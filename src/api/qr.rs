@@ -18,7 +18,8 @@ use super::{
     reply,
 };
 use crate::{
-    account::{CodeState, Link, Qr, Status},
+    account::{CodeState, Link, PasskeyState, Qr, Status},
+    clock::Millis,
     qr::Picture,
 };
 
@@ -97,6 +98,17 @@ fn state(link: &Link) -> Value {
         "expires_at": qr.map(|qr| qr.expires_at.rfc3339()),
         "pairing_code": link.code.text(),
         "pairing_code_refused": refused,
+        "passkey": passkey(&link.passkey),
+    })
+}
+
+/// What everybody who may look is told of a linking with a passkey; what is signed and compared is in `GET /passkey`.
+fn passkey(state: &PasskeyState) -> Value {
+    json!({
+        "status": state.as_str(),
+        "expires_at": state.expires_at().map(Millis::rfc3339),
+        "reason": state.reason(),
+        "whatsapp_code": state.refused(),
     })
 }
 

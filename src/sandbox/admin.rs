@@ -11,8 +11,8 @@ use tokio::{
 
 use super::{
     core::{
-        AppStateView, CallView, CodeOutcome, FaultView, GroupView, LogLine, MessageView, Namespace,
-        NewsletterView, OperateError, Operation, PhoneChange, PhoneView, ReceiptView, Sending,
+        AppStateView, CallView, CodeOutcome, Defect, FaultView, GroupView, LogLine, MessageView, Namespace,
+        NewsletterView, OperateError, Operation, PasskeyView, PhoneChange, PhoneView, ReceiptView, Sending,
         StandingChange, StatsView, World,
     },
     media::{self, FileError, FileToSend},
@@ -187,6 +187,31 @@ impl Admin {
                 return Err(AdminError { status: 408, message: "the companion does not answer".into() });
             }
         }
+    }
+
+    /// From now on this phone's account wants a passkey of whoever links a companion, or none any more.
+    pub fn want_passkey(&self, number: &str, wanted: bool) -> Reply<()> {
+        self.shared.input(|world, _| Ok(world.want_passkey(world.phone(number)?, wanted)?))
+    }
+
+    /// The passkey of this phone's account signs for these request options; the assertion.
+    pub fn sign_with_passkey(
+        &self,
+        number: &str,
+        options: &serde_json::Value,
+        defect: Option<Defect>,
+    ) -> Reply<serde_json::Value> {
+        self.shared.input(|world, _| Ok(world.sign_with_passkey(world.phone(number)?, options, defect)?))
+    }
+
+    /// Where a linking with a passkey stands on this phone.
+    pub fn passkey(&self, number: &str) -> Reply<PasskeyView> {
+        self.shared.read(|world| Ok(world.passkey_view(world.phone(number)?)))
+    }
+
+    /// This phone's user does not want to link after all.
+    pub fn decline_passkey(&self, number: &str) -> Reply<()> {
+        self.shared.input(|world, now| Ok(world.decline_passkey(world.phone(number)?, now)?))
     }
 
     /// This phone logs a companion out.

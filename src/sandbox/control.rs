@@ -17,7 +17,7 @@ use super::{
     admin::{Admin, AdminError, DeviceCommand},
     app_state, cdn,
     listener::ChatAllowed,
-    profile,
+    passkey, profile,
     sending::{self, What},
     shared::Shared,
     socket, standing,
@@ -57,6 +57,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}", get(phone))
         .route("/admin/phones/{number}/scan-qr", post(phone_scan))
         .route("/admin/phones/{number}/link-code", post(link_code))
+        .route(
+            "/admin/phones/{number}/passkey",
+            get(passkey::show).put(passkey::want).post(passkey::sign).delete(passkey::decline),
+        )
         .route("/admin/phones/{number}/unlink", post(unlink))
         .route("/admin/phones/{number}/send", post(send))
         .route("/admin/phones/{number}/messages", get(messages))

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::{
     admin::{AdminError, DeviceCommand},
     core::{
-        AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Effect, GroupView, LogLine, MessageView,
-        Namespace, NewsletterView, Operation, PhoneChange, PhoneView, ProfileView, ReceiptView, Sending,
-        Settings, StandingChange, StatsView, World,
+        AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Defect, Effect, GroupView, LogLine,
+        MessageView, Namespace, NewsletterView, Operation, PasskeyView, PhoneChange, PhoneView, ProfileView,
+        ReceiptView, Sending, Settings, StandingChange, StatsView, World,
     },
 };
 use crate::{
@@ -214,6 +214,31 @@ impl Lab {
     pub fn refresh_code(&mut self, number: &str, by_hand: bool, now: Millis) -> Reply<()> {
         let phone = self.world.phone(number)?;
         Ok(self.world.refresh_code(phone, by_hand, now)?)
+    }
+
+    /// From now on this phone's account wants a passkey of whoever links a companion, or none any more.
+    pub fn want_passkey(&mut self, number: &str, wanted: bool) -> Reply<()> {
+        Ok(self.world.want_passkey(self.world.phone(number)?, wanted)?)
+    }
+
+    /// The passkey of this phone's account signs for these request options; the assertion.
+    pub fn sign_with_passkey(
+        &mut self,
+        number: &str,
+        options: &Value,
+        defect: Option<Defect>,
+    ) -> Reply<Value> {
+        Ok(self.world.sign_with_passkey(self.world.phone(number)?, options, defect)?)
+    }
+
+    /// Where a linking with a passkey stands on this phone.
+    pub fn passkey(&self, number: &str) -> Reply<PasskeyView> {
+        Ok(self.world.passkey_view(self.world.phone(number)?))
+    }
+
+    /// This phone's user does not want to link after all.
+    pub fn decline_passkey(&mut self, number: &str, now: Millis) -> Reply<()> {
+        Ok(self.world.decline_passkey(self.world.phone(number)?, now)?)
     }
 
     /// This phone logs a companion out.

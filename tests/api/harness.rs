@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use wazap::{
     account::{
-        self, Ask, AskError, Batched, CodeState, Evidence, GroupAnswer, Link, Qr, Question, Recipient,
-        SendBatch, SendError, SendMessage, Sent, StateChange, Status, Told,
+        self, Ask, AskError, Batched, CodeState, Evidence, GroupAnswer, Link, PasskeyCommand, PasskeyState,
+        Qr, Question, Recipient, SendBatch, SendError, SendMessage, Sent, StateChange, Status, Told,
     },
     api::{Instance, Parts, Peer, router},
     clock::Millis,
     daemon::{
-        CodeRefused, Shown,
+        CodeRefused, PasskeyFault, Shown,
         media::{FileError, Scratch, SendMedia, Source, Stored},
     },
     store::{
@@ -52,6 +52,7 @@ struct Script {
     file_error: Mutex<Option<FileError>>,
     told: Mutex<Result<Told, AskError>>,
     evidence: Mutex<Option<Evidence>>,
+    passkey: Mutex<Result<PasskeyState, PasskeyFault>>,
     folder: tempfile::TempDir,
     asked: Mutex<Asked>,
 }
@@ -70,6 +71,7 @@ pub(crate) struct Asked {
     pub(crate) histories: Vec<(Recipient, u32)>,
     pub(crate) connects: usize,
     pub(crate) numbers: Vec<String>,
+    pub(crate) passkey: Vec<&'static str>,
     pub(crate) logouts: Vec<bool>,
 }
 
@@ -97,6 +99,17 @@ impl Instance for Scripted {
             CodeState::Refused(code) => Err(CodeRefused { code }),
             code => Ok(code.text().map(str::to_owned)),
         }
+    }
+
+    async fn passkey(&self, command: PasskeyCommand) -> Result<PasskeyState, PasskeyFault> {
+        self.asked(|asked| {
+            asked.passkey.push(match command {
+                PasskeyCommand::Assert(_) => "assert",
+                PasskeyCommand::Confirm => "confirm",
+                PasskeyCommand::Abandon => "abandon",
+            });
+        });
+        self.0.passkey.lock().unwrap().clone()
     }
 
     async fn disconnect(&self, logout: bool) {
@@ -202,6 +215,14 @@ impl Scripted {
         self.0.link.send_modify(|link| link.code = code);
     }
 
+    pub(crate) fn passkey_is(&self, state: PasskeyState) {
+        self.0.link.send_modify(|link| link.passkey = state);
+    }
+
+    pub(crate) fn passkey_answers(&self, answer: Result<PasskeyState, PasskeyFault>) {
+        *self.0.passkey.lock().unwrap() = answer;
+    }
+
     pub(crate) fn shows_of_itself(&self, evidence: Option<Evidence>) {
         *self.0.evidence.lock().unwrap() = evidence;
     }
@@ -244,6 +265,7 @@ impl Story {
             platform: Some("android".into()),
             qr: None,
             code: CodeState::None,
+            passkey: PasskeyState::None,
         };
         let instance = Scripted(Arc::new(Script {
             link: watch::Sender::new(link),
@@ -251,6 +273,7 @@ impl Story {
             file_error: Mutex::new(None),
             told: Mutex::new(Ok(Told::Group(GroupAnswer::Done))),
             evidence: Mutex::default(),
+            passkey: Mutex::new(Ok(PasskeyState::None)),
             folder: tempfile::tempdir().unwrap(),
             asked: Mutex::default(),
         }));

@@ -23,6 +23,7 @@ mod more;
 mod names;
 mod newsletters;
 mod numbers;
+mod passkey;
 mod routing;
 mod schedule;
 mod scopes;

@@ -13,6 +13,7 @@ use crate::{
         app_state::{Syncing, Upload},
         ask::Asked,
         code::Linking,
+        passkey,
         presence::Typing,
         send::PendingResend,
     },
@@ -109,6 +110,8 @@ pub(in crate::account) enum Query {
     LinkHello,
     /// A code was typed.
     LinkFinish,
+    /// Of a linking with a passkey.
+    Passkey(passkey::Asked),
 }
 
 /// What belongs to one connection and ends with it.
@@ -292,6 +295,9 @@ impl Conn {
         }
         if let (Phase::Pairing, Some(offer)) = (self.phase, &self.linking.offer) {
             at = at.min(offer.expires_at);
+        }
+        if let (Phase::Pairing, Some(open)) = (self.phase, &self.linking.passkey) {
+            at = at.min(open.until);
         }
         if let Some(first) = self.first_out {
             at = at.min(first + SILENCE);

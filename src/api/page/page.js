@@ -30,7 +30,39 @@ const REFUSED = {
   429: "Too many codes were asked for. Scan the QR code, or try again later.",
 };
 
+const PASSKEY = {
+  preparing: "A phone took the code. WhatsApp is asked what a passkey has to sign.",
+  awaiting_assertion: "This account has a passkey, and WhatsApp wants it besides the code.",
+  checking: "WhatsApp looks at what the passkey signed.",
+  awaiting_phone: "WhatsApp took it. The phone has to answer; follow what it says.",
+  awaiting_confirmation: "Compare this code with the one on the phone. Is it another one, give up: somebody is in between.",
+  finishing: "The phone is linking. Should it show a code, it must be this one; confirm it there.",
+};
+
+const FAILED = {
+  timeout: "The linking with the passkey took too long.",
+  refused: "WhatsApp refused to link with the passkey.",
+  connection_lost: "The linking with the passkey ended: the phone declined, or the connection was lost.",
+  abandoned: "",
+};
+
+// The line for WhatsApp's own page. Empty lists and transports are left out: with them Chrome asks for a USB key.
+function consoleLine(options) {
+  return "(async (o) => { const d = (t) => Uint8Array.from(atob(t.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0)); "
+    + "const e = (b) => b && btoa(String.fromCharCode(...new Uint8Array(b))).replace(/\\+/g, '-').replace(/\\//g, '_').replace(/=+$/, ''); "
+    + "const k = { challenge: d(o.challenge), rpId: o.rpId, timeout: o.timeout, userVerification: o.userVerification, extensions: o.extensions }; "
+    + "if (o.allowCredentials && o.allowCredentials.length) k.allowCredentials = o.allowCredentials.map((c) => ({ type: c.type || 'public-key', id: d(c.id) })); "
+    + "const go = async () => { const c = await navigator.credentials.get({ publicKey: k }); const r = c.response; "
+    + "const t = JSON.stringify({ id: e(c.rawId), rawId: e(c.rawId), type: c.type, response: { clientDataJSON: e(r.clientDataJSON), "
+    + "authenticatorData: e(r.authenticatorData), signature: e(r.signature), userHandle: e(r.userHandle) || null } }); "
+    + "console.log(t); await navigator.clipboard.writeText(t).catch(() => {}); }; "
+    + "addEventListener('click', () => go().catch(console.error), { once: true, capture: true }); "
+    + "console.log('Now click anywhere into the page.'); })(" + JSON.stringify(options) + ")";
+}
+
 let token = null;
+// What is shown of a linking with a passkey; asked for anew when it changes.
+let passkeyShown = "";
 let running = null;
 
 function show(link) {
@@ -51,6 +83,8 @@ function show(link) {
   $("rotation").hidden = !scan;
   $("rotation").textContent = "The code changes every 20 seconds by itself; this page follows.";
 
+  showPasskey(link.passkey || { status: "none" }, scan);
+
   const code = scan ? link.pairing_code : null;
   $("by-code").hidden = !scan;
   $("pairing-code").hidden = !code;
@@ -68,6 +102,61 @@ function show(link) {
   $("connect").disabled = false;
   $("connect").textContent = link.reason === "qr_timeout" ? "Show a new code" : "Connect";
   $("view-error").textContent = "";
+}
+
+async function showPasskey(passkey, scan) {
+  const open = Boolean(PASSKEY[passkey.status]);
+  $("passkey").hidden = !open;
+  if (passkey.status === "failed" && scan && FAILED[passkey.reason] !== "") {
+    const why = FAILED[passkey.reason] || "The linking with the passkey came to nothing.";
+    $("explanation").textContent = why + " Begin again with the QR code.";
+    $("explanation").hidden = false;
+  }
+  if (open) {
+    const refused = passkey.whatsapp_code ? " What was handed in before was refused (" + passkey.whatsapp_code + "); sign anew." : "";
+    $("badge").textContent = "passkey";
+    $("title").textContent = "One step more: the passkey";
+    $("passkey-text").textContent = PASSKEY[passkey.status] + refused;
+  }
+  const key = JSON.stringify(passkey);
+  if (key === passkeyShown) return;
+  passkeyShown = key;
+  $("passkey-sign").hidden = true;
+  $("passkey-compare").hidden = true;
+  if (!open) return;
+  try {
+    const response = await fetch("/passkey", { headers: { Authorization: "Bearer " + token }, cache: "no-store" });
+    if (!response.ok) throw new Error(await refusal(response));
+    const now = await response.json();
+    if (key !== passkeyShown) return;
+    if (now.options) {
+      $("passkey-script").value = consoleLine(now.options);
+      $("passkey-sign").hidden = false;
+    }
+    if (now.code) {
+      $("passkey-code").textContent = now.code;
+      $("passkey-compare").hidden = false;
+      $("passkey-confirm").hidden = now.status !== "awaiting_confirmation";
+    }
+  } catch (error) {
+    passkeyShown = "";
+    $("view-error").textContent = error.message;
+  }
+}
+
+async function tellPasskey(method, path, body, button) {
+  button.disabled = true;
+  $("view-error").textContent = "";
+  try {
+    const headers = { Authorization: "Bearer " + token };
+    if (body) headers["Content-Type"] = "application/json";
+    const response = await fetch(path, { method, headers, body });
+    if (!response.ok) throw new Error(await refusal(response));
+  } catch (error) {
+    $("view-error").textContent = error.message;
+  } finally {
+    button.disabled = false;
+  }
 }
 
 function live(kind, text) {
@@ -184,6 +273,22 @@ $("code-form").addEventListener("submit", async (event) => {
     $("code-button").disabled = false;
   }
 });
+
+$("passkey-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await tellPasskey("POST", "/passkey", $("assertion").value, $("passkey-send"));
+  $("assertion").value = "";
+});
+
+$("passkey-copy").addEventListener("click", async () => {
+  $("passkey-script").select();
+  // Only on a page with TLS, or on this machine; elsewhere it is selected, to be copied by hand.
+  if (navigator.clipboard) await navigator.clipboard.writeText($("passkey-script").value).catch(() => {});
+});
+
+$("passkey-confirm").addEventListener("click", () => tellPasskey("POST", "/passkey/confirm", null, $("passkey-confirm")));
+
+$("passkey-abandon").addEventListener("click", () => tellPasskey("DELETE", "/passkey", null, $("passkey-abandon")));
 
 function fromFragment() {
   const text = location.hash.slice(1);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ConnId, World, app_state, history::Stage, phone::Phone, played::Played, queue::Queue, session::Phase,
-    standing::Trust,
+    ConnId, World, app_state, history::Stage, passkey::Passkey, phone::Phone, played::Played, queue::Queue,
+    session::Phase, standing::Trust,
 };
 use crate::{
     clock::Millis,
@@ -86,6 +86,8 @@ pub(crate) struct Account {
     pub(crate) privacy: BTreeMap<String, String>,
     /// Who may reach it, and what it may do.
     pub(crate) trust: Trust,
+    /// Wanted of whoever links a companion.
+    pub(crate) passkey: Option<Passkey>,
 }
 
 /// The public halves that others encrypt to.
@@ -329,6 +331,7 @@ impl World {
             app_state: app_state::Logs::new(),
             privacy: BTreeMap::new(),
             trust,
+            passkey: None,
         };
         account.sign_key_indexes(now, &mut self.rng);
         self.by_pn.insert(pn, id);

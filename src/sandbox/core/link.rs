@@ -7,14 +7,15 @@ use super::{
     account::{AccountId, Bootstrap, Device, DeviceKeys, DeviceRef, MAX_DEVICE},
     link_code,
     operate::OperateError,
+    passkey,
 };
 use crate::{
     clock::Millis,
     crypto::{PublicKey, adv, signal::SignedPreKey},
     proto,
     stanza::{
-        Failure, Iq, IqKind, LinkCodeQuery, Notification, PairDevice, PairDeviceSign, PairSuccess, QrCode,
-        StreamError,
+        Failure, Iq, IqKind, LinkCodeQuery, Notification, PairDevice, PairDeviceSign, PairSuccess,
+        PasskeyQuery, QrCode, StreamError,
     },
     wire::{Jid, Node},
 };
@@ -32,6 +33,8 @@ pub(super) struct Pairing {
     pending: Option<Pending>,
     /// The companion shows a code to be typed.
     pub(super) code: Option<link_code::Shown>,
+    /// A phone took a code, and a passkey has to sign.
+    pub(super) passkey: Option<Box<passkey::Ceremony>>,
 }
 
 impl Pairing {
@@ -42,7 +45,7 @@ impl Pairing {
 
     /// No phone has vouched for it yet.
     pub(super) const fn is_open(&self) -> bool {
-        self.pending.is_none()
+        self.pending.is_none() && self.passkey.is_none()
     }
 }
 
@@ -95,7 +98,8 @@ impl World {
         let pair_device_id = self.server_id();
         let stanza = PairDevice { id: pair_device_id.clone(), refs: refs.clone() }.build();
         if let Some(conn) = self.conns.get_mut(&id) {
-            let pairing = Pairing { refs, pair_device_id, keys, push_name, pending: None, code: None };
+            let pairing =
+                Pairing { refs, pair_device_id, keys, push_name, pending: None, code: None, passkey: None };
             conn.state = ConnState::Pairing(Box::new(pairing));
         }
         self.emit(id, stanza, now);
@@ -116,6 +120,7 @@ impl World {
         let Ok(iq) = Iq::parse(node) else { return self.journal.refuse("iq without id or type") };
         match iq.kind {
             IqKind::Get if iq.xmlns.as_deref() == Some("w:p") => self.emit(id, Iq::result(&iq.id), now),
+            IqKind::Get | IqKind::Set if PasskeyQuery::is(node) => self.passkey_query(id, &iq, node, now),
             IqKind::Set if LinkCodeQuery::is(node) => self.link_code_query(id, &iq, node, now),
             IqKind::Get | IqKind::Set => {
                 self.journal.unknown_query(&super::iq::describe(node));
@@ -213,12 +218,12 @@ impl World {
             let expired = self.dead_refs.contains(&qr.reference);
             return Err(if expired { OperateError::Expired } else { OperateError::NoSocket });
         };
-        if pairing.pending.is_some() {
+        if !pairing.is_open() {
             return Err(OperateError::Conflict("this code has been scanned already"));
         }
         let push_name = pairing.push_name.clone();
         let account = phone.unwrap_or_else(|| self.account_for_push_name(push_name.as_deref(), now));
-        self.vouch(conn, account, phone.is_some(), &qr.adv_secret, now)?;
+        self.vouch_or_demand(conn, account, phone.is_some(), &qr.adv_secret, now)?;
         Ok(account)
     }
 

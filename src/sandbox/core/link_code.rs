@@ -180,7 +180,7 @@ impl World {
         self.emit(id, Iq::result(&finish.id), now);
         self.code_outcomes.insert(account, (typed.attempt, outcome));
         if let Ok(secret) = opened
-            && self.vouch(id, account, true, &secret, now).is_err()
+            && self.vouch_or_demand(id, account, true, &secret, now).is_err()
         {
             self.code_outcomes.insert(account, (typed.attempt, CodeOutcome::WrongCode));
         }

@@ -81,6 +81,9 @@ struct SavedAccount {
     /// Since there are tokens.
     #[serde(default)]
     trust: Trust,
+    /// Since there are passkeys.
+    #[serde(default)]
+    passkey: Option<super::passkey::Passkey>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -268,6 +271,7 @@ impl SavedAccount {
             app_state: account.app_state.iter().map(SavedLog::of).collect(),
             privacy: account.privacy.clone(),
             trust: account.trust.clone(),
+            passkey: account.passkey.clone(),
         }
     }
 
@@ -296,6 +300,7 @@ impl SavedAccount {
             app_state: self.app_state.iter().map(SavedLog::restore).collect::<Result<_, _>>()?,
             privacy: self.privacy.clone(),
             trust: self.trust.clone(),
+            passkey: self.passkey.clone(),
         };
         account.replay_app_state().map_err(SnapshotError::Damaged)?;
         Ok(account)

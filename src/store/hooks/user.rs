@@ -18,7 +18,7 @@ pub const KINDS_DEFAULT: [&str; 6] = [
 ];
 
 /// Every kind that a hook can name: the six, those of platform-webhooks.md §4.4, and what this program tells besides.
-pub const KINDS: [&str; 31] = [
+pub const KINDS: [&str; 32] = [
     "message.received",
     "message.sent",
     "message.status",
@@ -48,6 +48,7 @@ pub const KINDS: [&str; 31] = [
     "call.ended",
     "history.progress",
     "instance.health",
+    "instance.passkey",
     "account.restricted",
     "events.dropped",
 ];
