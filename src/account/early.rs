@@ -35,10 +35,13 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let Reported { message, chat, .. } = reported;
-        if let Some(key) = target(&content::kind(&message.content))
+        let kind = content::kind(&message.content);
+        if let Some(key) = target(&kind)
             && named(key, chat, turn)?.is_none()
         {
-            self.waits_for(key, row, true, chat, turn)?;
+            // What travelled openly has been told as what it is; nothing is told twice.
+            let untold = matches!(kind, Kind::Encrypted(_));
+            self.waits_for(key, row, untold, chat, turn)?;
         }
         for early in turn.tx.history().take_early(chat.id, &message.key.wa_id)? {
             if let Some(held) = turn.tx.messages().by_row(early.message)? {
@@ -63,8 +66,8 @@ impl Account {
         Ok(turn.tx.history().comes_early(chat.id, target, Early { message: row, live }, turn.now)?)
     }
 
-    /// A message that was there before the one that it is about, which is here now. What came live is told, once more
-    /// if it travelled openly: only now is it known whose message it was about.
+    /// A message that was there before the one that it is about, which is here now. `live`: it came live and could not be
+    /// opened until now, so it is told.
     pub(super) fn apply_early(
         &self,
         early: Message,

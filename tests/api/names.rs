@@ -133,7 +133,7 @@ const NAMELESS: &[(&str, &str)] = &[
     ("POST", "/labels"), ("GET", "/labels/{id}"), ("PATCH", "/labels/{id}"), ("DELETE", "/labels/{id}"),
     ("GET", "/groups"), ("POST", "/groups/join"), ("GET", "/groups/invite/{code}"), ("POST", "/calls/{id}/reject"),
     ("POST", "/presence"), ("GET", "/status"), ("GET", "/qr"), ("GET", "/qr.png"), ("GET", "/qr.svg"),
-    ("GET", "/qr/stream"), ("POST", "/connect"), ("POST", "/disconnect"), ("GET", "/events"),
+    ("GET", "/qr/stream"), ("GET", "/passkey"), ("POST", "/passkey"), ("DELETE", "/passkey"), ("POST", "/passkey/confirm"), ("POST", "/connect"), ("POST", "/disconnect"), ("GET", "/events"),
     ("GET", "/events/stream"), ("GET", "/instances/{uuid}/webhook"), ("PUT", "/instances/{uuid}/webhook"),
     ("DELETE", "/instances/{uuid}/webhook"), ("GET", "/webhooks"), ("POST", "/webhooks/{id}/rewind"),
     ("POST", "/webhooks/{id}/pause"), ("POST", "/webhooks/{id}/resume"), ("POST", "/webhooks/{id}/redeliver"),
