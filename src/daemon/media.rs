@@ -403,9 +403,17 @@ impl Desk {
     /// The file of a message, ready to be read in parts. Downloaded once, and then kept as it travelled.
     pub async fn file(&self, message_id: &str) -> Result<Stored, FileError> {
         let id = message_id.to_owned();
-        let message = self.0.store.read(move |tx| tx.messages().find_anywhere(&id)).await?;
-        let message = message.ok_or(FileError::Unknown)?;
+        let found = self.0.store.read(move |tx| {
+            let Some(message) = tx.messages().find_anywhere(&id)? else { return Ok(None) };
+            let chat = tx.messages().chat_by_id(message.key.chat)?;
+            Ok::<_, store::Error>(chat.map(|chat| (message, chat)))
+        });
+        let (message, chat) = found.await?.ok_or(FileError::Unknown)?;
         let attachment = Attachment::of(&message.content).ok_or(FileError::Unknown)?;
+        // Nowhere else does a file travel in the clear.
+        if attachment.open && chat.jid.server() != Server::Newsletter {
+            return Err(FileError::Unknown);
+        }
         let path = self.0.kept.join(format!("{}.enc", message.uuid));
         if !path.exists() {
             let _place = self.0.places.acquire().await.map_err(|_| FileError::Internal)?;
