@@ -29,7 +29,8 @@ pub fn clean_name(name: &str) -> Option<String> {
         cut.push('.');
         cut.push_str(extension);
     }
-    Some(cut)
+    // Where it was cut there may be a space, or nothing but dots may be left.
+    clean_name(&cut)
 }
 
 /// The name of a document: as asked for, else from `Content-Disposition`, else the last segment of the URL's path, else
@@ -141,6 +142,9 @@ mod tests {
         assert!(long.ends_with("é.docx"));
         assert_eq!(clean(&"x".repeat(256)).len(), 255);
         assert_eq!(clean(&"x".repeat(255)).len(), 255);
+        // What is left of a long one is clean as well.
+        assert_eq!(clean(&format!("{}{}b", "a".repeat(250), " ".repeat(20))), "a".repeat(250));
+        assert_eq!(clean_name(&format!("{}{}", ".".repeat(300), "x".repeat(20))), None);
     }
 
     #[test]
