@@ -13,7 +13,7 @@ use crate::{
     },
     clock::Millis,
     proto::{self, MessageKey as WireKey, message::ProtocolMessage},
-    stanza::{Post, newsletter_post},
+    stanza::{Class, Post, newsletter_post},
     store::{
         messages::{MessageKey, NewMessage, Progress},
         newsletters::PostFacts,
@@ -147,7 +147,7 @@ impl Account {
         newsletter: &Jid,
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
-        let class = content::class(&row.content);
+        let class = Class::of(&row.content);
         let mut message = proto::Message::decode(row.content.as_slice()).unwrap_or_default();
         // A secret that everybody is told keeps nothing.
         message.message_context_info = None;
