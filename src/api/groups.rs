@@ -18,10 +18,11 @@ use self::read::update;
 pub(super) use self::read::{group_id, people, subject};
 use super::{
     ApiError, App, Instance,
+    asked::{Area, Bare, ask, shape},
     auth::{Caller, ToRead, ToSend},
     body::Object,
     fields::{self, Faults},
-    reply,
+    reply::{self, success, with_success},
 };
 use crate::{
     account::{AskError, GroupAnswer, GroupCommand, GroupMember, GroupView, Role},
@@ -44,32 +45,14 @@ pub(super) fn of_group(error: AskError) -> ApiError {
     }
 }
 
-/// The answer of a shape that the command has; any other is a fault of ours.
-macro_rules! shape {
-    ($answer:expr, $pattern:pat => $value:expr) => {
-        match $answer {
-            $pattern => $value,
-            _ => return Err(ApiError::Internal),
-        }
-    };
-}
-pub(super) use shape;
-
-async fn ask<I: Instance>(app: &App<I>, command: GroupCommand) -> Result<GroupAnswer, ApiError> {
-    app.parts.instance.ask(command).await.map_err(of_group)
-}
-
-pub(super) fn success(more: Value) -> Response {
-    reply::ok(&with_success(more))
-}
-
-pub(super) fn with_success(more: Value) -> Value {
-    let mut body = Map::new();
-    body.insert("success".into(), true.into());
-    if let Value::Object(more) = more {
-        body.extend(more);
+impl Area for GroupCommand {
+    fn refused(error: AskError) -> ApiError {
+        of_group(error)
     }
-    Value::Object(body)
+
+    fn is_done(told: &GroupAnswer) -> bool {
+        *told == GroupAnswer::Done
+    }
 }
 
 /// Each person and WhatsApp's code, as text.
@@ -210,13 +193,8 @@ pub(super) async fn change<I: Instance>(
 }
 
 /// `POST /groups/{jid}/leave`.
-pub(super) async fn leave<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path(jid): Path<String>,
-) -> Result<Response, ApiError> {
-    ask(&app, GroupCommand::Leave(group_id(&jid)?)).await?;
-    Ok(success(json!({ "message": "Left group successfully" })))
+pub(super) fn leave(jid: String) -> Bare<GroupCommand> {
+    Ok((GroupCommand::Leave(group_id(&jid)?), "Left group successfully"))
 }
 
 /// `GET /groups/{jid}/invite`.

@@ -12,8 +12,8 @@ use crate::{
     },
     clock::Millis,
     stanza::{
-        AddRequest, GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, Place, joined, read_groups,
-        read_invite, read_join_requests, read_results,
+        AddRequest, GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, joined, read_groups, read_invite,
+        read_join_requests, read_results,
     },
     store::{
         groups::{Group, Role},
@@ -500,25 +500,7 @@ impl Account {
             let jid = pn.unwrap_or_else(|| member.jid.bare());
             members.push(GroupMember { jid, lid, role: role(member.rank) });
         }
-        let group = Group {
-            jid: info.jid.clone(),
-            subject: info.subject.clone(),
-            description: info.description.as_ref().map(|description| description.text.clone()),
-            description_id: None,
-            owner,
-            created: info.created,
-            by_lid: info.by_lid,
-            announce: info.announce,
-            locked: info.locked,
-            ephemeral: info.ephemeral,
-            admins_add: info.admins_add,
-            approval: info.approval,
-            member: info.members.iter().any(|member| self.is_own(&member.jid)),
-            community: info.place == Place::Community,
-            parent: info.place.parent().cloned(),
-            announcements: matches!(info.place, Place::Announcements(_)),
-            fetched_at: turn.now,
-        };
+        let group = Group { description_id: None, owner, ..self.group_of(info, turn.now) };
         Ok(GroupView { group, members })
     }
 }

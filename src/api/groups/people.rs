@@ -7,17 +7,18 @@ use axum::{
 use serde_json::json;
 
 use super::{
-    ask,
     read::{group_id, people},
-    results, shape, success,
+    results,
 };
 use crate::{
     account::{AddRequest, Body, GroupAnswer, GroupCommand, MemberChange, Recipient, SendMessage},
     api::{
         ApiError, App, Instance,
+        asked::{ask, shape},
         auth::{Caller, ToSend},
         body::Object,
         fields::{self, Faults},
+        reply::success,
     },
     wire::Jid,
 };

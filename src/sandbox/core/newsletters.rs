@@ -185,18 +185,7 @@ impl World {
             self.journal.refuse("message that does not parse");
             return true;
         };
-        let mut ack = Ack {
-            class: "message".into(),
-            id: id.clone(),
-            peer: to.clone(),
-            participant: None,
-            recipient: None,
-            kind: None,
-            error: None,
-            t: Some(now.secs()),
-            own: None,
-            phash: None,
-        };
+        let mut ack = Ack::taken(&id, &to, now.secs());
         let taken = match node.text("type") {
             Some("reaction") => self.newsletter_reacted(from, &to, node, now),
             Some("text" | "media" | "poll") => self.newsletter_posted(from, &to, &id, node, now),
