@@ -44,19 +44,19 @@ impl Role {
     }
 }
 
-struct Follower {
-    role: Role,
-    muted: bool,
+pub(super) struct Follower {
+    pub(super) role: Role,
+    pub(super) muted: bool,
 }
 
 /// A post, and what became of it.
-struct Kept {
-    post: Post,
-    author: AccountId,
-    reactions: BTreeMap<AccountId, String>,
-    views: BTreeSet<AccountId>,
+pub(super) struct Kept {
+    pub(super) post: Post,
+    pub(super) author: AccountId,
+    pub(super) reactions: BTreeMap<AccountId, String>,
+    pub(super) views: BTreeSet<AccountId>,
     /// When anything of it changed last, Unix seconds.
-    changed: u64,
+    pub(super) changed: u64,
 }
 
 impl Kept {
@@ -76,18 +76,18 @@ impl Kept {
 }
 
 pub(super) struct Newsletter {
-    jid: Jid,
-    name: String,
-    description: String,
-    invite: String,
-    created: u64,
+    pub(super) jid: Jid,
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) invite: String,
+    pub(super) created: u64,
     /// Microseconds, as the server writes it.
-    updated: u64,
-    followers: BTreeMap<AccountId, Follower>,
-    posts: Vec<Kept>,
-    next: u64,
+    pub(super) updated: u64,
+    pub(super) followers: BTreeMap<AccountId, Follower>,
+    pub(super) posts: Vec<Kept>,
+    pub(super) next: u64,
     /// Who is told of changes, and until when.
-    live: BTreeMap<DeviceRef, Millis>,
+    pub(super) live: BTreeMap<DeviceRef, Millis>,
 }
 
 impl Newsletter {
@@ -233,13 +233,18 @@ impl World {
         }
         let known = newsletter.posts.iter().position(|kept| kept.post.id.as_deref() == Some(id));
         let server_id = match (known.and_then(|at| newsletter.posts.get_mut(at)), &edit) {
+            // Written again after a lost ack.
+            (Some(kept), Some(_))
+                if kept.post.edit == edit && kept.post.content.as_ref() == Some(&content) =>
+            {
+                return Ok((kept.post.server_id, Vec::new()));
+            }
             (Some(kept), Some(edit)) => {
                 kept.post.content = Some(content);
                 kept.post.edit = Some(edit.clone());
                 kept.changed = now.secs();
                 kept.post.server_id
             }
-            // Written again after a lost ack.
             (Some(kept), None) => return Ok((kept.post.server_id, Vec::new())),
             (None, Some(_)) => return Err(404),
             (None, None) => {
