@@ -22,7 +22,7 @@ use crate::{
 pub(super) use crate::stanza::content::inner;
 pub(super) use addon::{Encrypted, Opened, poll_of, secret};
 pub(super) use build::{Build, Quote, build};
-pub(super) use context::{Timer, context_of, forward, timed};
+pub(super) use context::{Timer, context_of, forward, retold, timed};
 pub(super) use kind::{Kind, kind};
 
 /// Members without a schema that are told of one message. Real ones have one.

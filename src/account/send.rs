@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Written and not acknowledged at a time. Bounds what a silent server leaves hanging.
-const WINDOW: usize = 256;
+pub(super) const WINDOW: usize = 256;
 /// People whose devices are asked for in one query, and devices whose bundles are. The published clients ask for a whole
 /// group at once; larger ones than today's (1,024 people with five devices each) are split.
 const PEOPLE_A_QUERY: usize = 1_024;
@@ -332,8 +332,10 @@ impl Account {
         if ack.class != "message" {
             return Ok(());
         }
+        let row = self.acknowledged(&ack.peer, &ack.id, turn)?;
         if let Some(conn) = &mut self.conn {
-            conn.in_flight.retain(|(id, _)| *id != ack.id);
+            let acked = row.as_ref().map_or(&ack.id, |row| &row.wa_id);
+            conn.in_flight.retain(|(id, _)| id != acked);
         }
         if node.text("refresh_lid") == Some("true") {
             // The server knows this person by another LID: the next look at the devices tells it.
@@ -353,7 +355,7 @@ impl Account {
                 turn.tx.people().forget_devices(&own)?;
             }
         }
-        let Some(row) = turn.tx.queue().find(&ack.id)? else { return self.resend_acked(&ack, turn) };
+        let Some(row) = row else { return self.resend_acked(&ack, turn) };
         match ack.error {
             Some(code) if in_chat(&ack.peer) && self.chat_refused(&row, &ack.peer, code, turn)? => Ok(()),
             Some(code) if self.refused_send(&row, code, turn)? => Ok(()),

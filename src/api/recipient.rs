@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::{account::Recipient, wire::Jid};
+use crate::{
+    account::Recipient,
+    wire::{Jid, Server},
+};
 
 /// What a caller is told.
 pub(super) const WRONG: &str =
@@ -11,6 +14,15 @@ pub(super) const WRONG: &str =
 /// Not something that can be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wrong;
+
+/// The same where a message is meant that exists: that may stand in a newsletter, too, to which nothing is sent by itself.
+pub(super) fn of_message(value: &Value) -> Option<Result<Recipient, Wrong>> {
+    let newsletter = value.as_str().and_then(|text| text.trim().strip_suffix("@newsletter"));
+    match newsletter.filter(|user| is_digits(user, 10, 25)) {
+        Some(user) => Some(Ok(Recipient::Jid(Jid::new(user, Server::Newsletter)))),
+        None => read(value),
+    }
+}
 
 /// A text or a whole number. `None`: an empty one, which counts as missing.
 pub(super) fn read(value: &Value) -> Option<Result<Recipient, Wrong>> {

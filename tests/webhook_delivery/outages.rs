@@ -16,7 +16,8 @@ use wazap::{
 };
 
 use super::support::{
-    Answer, INSTANCE, Post, Receiver, Worker, kinds, message, orders, push, quick, set_platform, set_user, settled,
+    Answer, INSTANCE, Post, Receiver, Worker, kinds, message, orders, push, quick, set_platform, set_user,
+    settled,
 };
 
 /// Of two receivers one is as bad as can be: it hangs, refuses, and takes what it says it does not. The other hears of

@@ -6,10 +6,12 @@ use serde_json::Value;
 use super::{is_newsletter, told::numbers};
 use crate::{
     account::{
-        Error, content,
+        Error,
+        content::{self, Kind},
         dispatch::{Account, Turn},
         events::{Posted, Reported, incoming},
         receive::{file, fresh_uuid},
+        send::WINDOW,
     },
     clock::Millis,
     proto::{self, MessageKey as WireKey, message::ProtocolMessage},
@@ -147,20 +149,50 @@ impl Account {
         newsletter: &Jid,
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
-        let class = Class::of(&row.content);
-        let mut message = proto::Message::decode(row.content.as_slice()).unwrap_or_default();
+        let (id, edit, says) = match content::kind(&row.content) {
+            Kind::Edit { key, content } => {
+                let id = key.id.unwrap_or_default();
+                let says = said_anew(newsletter, &id, content, turn)?;
+                (id, Some("3"), Some(says))
+            }
+            Kind::Revoke { key } => (key.id.unwrap_or_default(), Some("8"), None),
+            _ => (row.wa_id.clone(), None, Some(row.content.clone())),
+        };
+        // Of what is taken back nothing is left to say: a text without content.
+        let class = says.as_deref().map_or(Class::PLAIN, Class::of);
+        let mut message = proto::Message::decode(says.as_deref().unwrap_or_default()).unwrap_or_default();
         // A secret that everybody is told keeps nothing.
         message.message_context_info = None;
         let post = Post {
             kind: class.kind.to_owned(),
+            edit: edit.map(str::to_owned),
             mediatype: class.mediatype.map(str::to_owned),
             content: Some(message.encode_to_vec()),
             ..Post::default()
         };
-        if self.write_node(row, &newsletter_post(newsletter, &row.wa_id, &post), 0, turn)? {
+        if self.write_node(row, &newsletter_post(newsletter, &id, &post), 0, turn)? {
             self.report_departure(row, newsletter, turn)?;
         }
         Ok(true)
+    }
+
+    /// The send that an ack of this id is of. A change of a post goes by the id of the post; of several that are under
+    /// way, the server answers the one first that was written first.
+    pub(in crate::account) fn acknowledged(
+        &self,
+        chat: &Jid,
+        id: &str,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Row>, Error> {
+        let found = turn.tx.queue().find(id)?;
+        if found.is_some() || !is_newsletter(chat) {
+            return Ok(found);
+        }
+        let changes = |row: &Row| match content::kind(&row.content) {
+            Kind::Edit { key, .. } | Kind::Revoke { key } => key.id.as_deref() == Some(id),
+            _ => false,
+        };
+        Ok(turn.tx.queue().written_to(&chat.to_wire(), WINDOW)?.into_iter().find(changes))
     }
 
     /// The server has taken a post: the number that it gave it.
@@ -169,6 +201,15 @@ impl Account {
         let Some(message) = turn.tx.messages().find_own(id)? else { return Ok(()) };
         Ok(turn.tx.newsletters().note(message.id, message.key.chat, server_id)?)
     }
+}
+
+/// What a post says from now on. A picture, film or file stays what it is: another text is another caption.
+fn said_anew(newsletter: &Jid, id: &str, edited: Vec<u8>, turn: &Turn<'_>) -> Result<Vec<u8>, Error> {
+    let Some(chat) = turn.tx.messages().find_chat(newsletter)? else { return Ok(edited) };
+    let Some(post) = turn.tx.messages().find_in_chat(chat.id, id)? else { return Ok(edited) };
+    let captioned = content::media_type(&post.content).and_then(|_| content::text_of(&edited));
+    let anew = captioned.and_then(|caption| content::retold(content::inner(&post.content), &caption));
+    Ok(anew.unwrap_or(edited))
 }
 
 /// What is inside the wrappers of a post that makes sense.
