@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use operate::{NewsletterView, PostView};
 use serde_json::{Value, json};
 
-use super::{AccountId, DeviceRef, World, phone::Received};
+use super::{AccountId, DeviceRef, World, phone::Received, profile::picture_path};
 use crate::{
     clock::Millis,
     stanza::{Ack, Notification, Post, build_posts, read_newsletter_views},
@@ -84,6 +84,8 @@ pub(super) struct Newsletter {
     /// Microseconds, as the server writes it.
     pub(super) updated: u64,
     pub(super) followers: BTreeMap<AccountId, Follower>,
+    /// Id of its picture.
+    pub(super) picture: Option<String>,
     pub(super) posts: Vec<Kept>,
     pub(super) next: u64,
     /// Who is told of changes, and until when.
@@ -94,6 +96,11 @@ impl Newsletter {
     /// As one account sees it (protocol 05, 13.2); all numbers as text.
     fn object(&self, account: AccountId) -> Value {
         let updated = self.updated.to_string();
+        let picture = |kind: &str, letter: &str| {
+            let id = self.picture.as_deref().unwrap_or_default();
+            let path = self.picture.as_ref().map(|id| picture_path(id, letter)).unwrap_or_default();
+            json!({ "id": id, "type": kind, "direct_path": path })
+        };
         let follower = self.followers.get(&account);
         let mute = if follower.is_some_and(|follower| follower.muted) { "ON" } else { "OFF" };
         json!({
@@ -106,8 +113,8 @@ impl Newsletter {
                 "verification": "UNVERIFIED",
                 "name": { "id": updated, "text": self.name, "update_time": updated },
                 "description": { "id": updated, "text": self.description, "update_time": updated },
-                "picture": { "id": "", "type": "IMAGE", "direct_path": "" },
-                "preview": { "id": "", "type": "PREVIEW", "direct_path": "" },
+                "picture": picture("IMAGE", "n"),
+                "preview": picture("PREVIEW", "s"),
                 "settings": { "reaction_codes": { "value": "ALL" } },
             },
             "viewer_metadata": {
@@ -170,6 +177,7 @@ impl World {
             created: now.secs(),
             updated: now.0 * 1_000,
             followers: BTreeMap::from([(owner, Follower { role: Role::Owner, muted: false })]),
+            picture: None,
             posts: Vec::new(),
             next: FIRST_POST,
             live: BTreeMap::new(),

@@ -21,6 +21,7 @@ pub(super) struct SavedNewsletter {
     invite: String,
     created: u64,
     updated: u64,
+    picture: Option<String>,
     /// Account, 0 subscriber, 1 admin, 2 owner, and whether it is muted.
     followers: Vec<(usize, u8, bool)>,
     posts: Vec<SavedPost>,
@@ -52,6 +53,7 @@ impl SavedNewsletter {
             invite: newsletter.invite.clone(),
             created: newsletter.created,
             updated: newsletter.updated,
+            picture: newsletter.picture.clone(),
             followers: newsletter.followers.iter().map(follower).collect(),
             posts: last(newsletter.posts.iter()).map(SavedPost::of).collect(),
             next: newsletter.next,
@@ -74,6 +76,7 @@ impl SavedNewsletter {
             invite: self.invite.clone(),
             created: self.created,
             updated: self.updated,
+            picture: self.picture.clone(),
             followers: self.followers.iter().map(follower).collect::<Result<_, SnapshotError>>()?,
             posts: self.posts.iter().map(|post| post.restore(accounts)).collect::<Result<_, _>>()?,
             next: self.next,
