@@ -170,7 +170,7 @@ pub(super) async fn remove<I: Instance>(
     let Some(people) = people else { return Err(ApiError::Internal) };
     let answer = ask(&app, CommunityCommand::Remove { community: group_id(&jid)?, people }).await?;
     let all = shape!(answer, CommunityAnswer::Results(all) => all);
-    let mut body = Map::from_iter([("results".to_owned(), results(&all))]);
+    let mut body = Map::from_iter([("results".to_owned(), results(&app, &all).await?)]);
     body.insert("message".into(), "Participants removed successfully".into());
     Ok(success(Value::Object(body)))
 }

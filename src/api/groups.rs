@@ -27,6 +27,7 @@ use super::{
 use crate::{
     account::{AskError, GroupAnswer, GroupCommand, GroupMember, GroupView, Role},
     clock::Millis,
+    store::Tx,
     wire::Jid,
 };
 
@@ -55,10 +56,13 @@ impl Area for GroupCommand {
     }
 }
 
-/// Each person and WhatsApp's code, as text.
-pub(super) fn results(all: &[(Jid, u16)]) -> Value {
-    let one = |(jid, code): &(Jid, u16)| json!({ "jid": jid.to_wire(), "status": code.to_string() });
-    Value::Array(all.iter().map(one).collect())
+/// Each person, under both names where they are known, and WhatsApp's code, as text.
+pub(super) async fn results<I: Instance>(app: &App<I>, all: &[(Jid, u16)]) -> Result<Value, ApiError> {
+    let people: Vec<Jid> = all.iter().map(|(jid, _)| jid.clone()).collect();
+    let read = move |tx: &Tx<'_>| people.iter().map(|jid| tx.people().lid_known(jid)).collect();
+    let lids: Vec<Option<Jid>> = app.parts.store.read(read).await?;
+    let one = |((jid, code), lid): (&(Jid, u16), Option<Jid>)| json!({ "jid": jid.to_wire(), "lid": lid.map(|lid| lid.to_wire()), "status": code.to_string() });
+    Ok(Value::Array(all.iter().zip(lids).map(one).collect()))
 }
 
 pub(super) fn member(member: &GroupMember) -> Value {
@@ -70,12 +74,20 @@ pub(super) fn member(member: &GroupMember) -> Value {
     json!({ "jid": member.jid.to_wire(), "lid": member.lid.as_ref().map(Jid::to_wire), "admin": admin })
 }
 
+/// The LID of who made a group, if that is in it still.
+fn owner_lid(view: &GroupView) -> Option<String> {
+    let owner = view.group.owner.as_ref()?;
+    let is_owner = |member: &&GroupMember| member.jid == *owner || member.lid.as_ref() == Some(owner);
+    view.members.iter().find(is_owner)?.lid.as_ref().map(Jid::to_wire)
+}
+
 pub(super) fn short(view: &GroupView) -> Value {
     let GroupView { group, members } = view;
     json!({
         "jid": group.jid.to_wire(),
         "subject": group.subject,
         "owner": group.owner.as_ref().map(Jid::to_wire),
+        "owner_lid": owner_lid(view),
         "size": members.len(),
         "description": group.description,
         "community": group.community,
@@ -91,6 +103,7 @@ pub(super) fn whole(view: &GroupView) -> Value {
         "subject": group.subject,
         "description": group.description,
         "owner": group.owner.as_ref().map(Jid::to_wire),
+        "owner_lid": owner_lid(view),
         "participants": members.iter().map(member).collect::<Vec<_>>(),
         "size": members.len(),
         "created_at": Millis::from_secs(group.created).rfc3339(),
@@ -157,7 +170,7 @@ pub(super) async fn create<I: Instance>(
     let body = with_success(json!({
         "message": "Group created successfully",
         "group": { "jid": view.group.jid.to_wire(), "subject": view.group.subject },
-        "participants": results(&all),
+        "participants": results(&app, &all).await?,
     }));
     Ok(reply::json(StatusCode::CREATED, &body))
 }
@@ -186,7 +199,7 @@ pub(super) async fn change<I: Instance>(
     let shown = whole(&*shape!(answer, GroupAnswer::Group(view) => view));
     let mut body = Map::from_iter([("message".to_owned(), "Group updated successfully".into())]);
     if let Value::Object(members) = shown {
-        let beside = ["participants", "size", "owner", "created_at"];
+        let beside = ["participants", "size", "owner", "owner_lid", "created_at"];
         body.extend(members.into_iter().filter(|(name, _)| !beside.contains(&name.as_str())));
     }
     Ok(success(Value::Object(body)))

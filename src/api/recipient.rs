@@ -56,8 +56,8 @@ fn jid(user: &str, server: &str) -> Result<Recipient, Wrong> {
     // A device of somebody is somebody.
     let person = user.split([':', '_']).next().unwrap_or_default();
     let jid = match server {
-        "s.whatsapp.net" | "c.us" if is_number(person) => Jid::pn(person),
-        "lid" if is_digits(person, 1, 20) => Jid::lid(person),
+        "s.whatsapp.net" | "c.us" | "hosted" if is_number(person) => Jid::pn(person),
+        "lid" | "hosted.lid" if is_digits(person, 1, 20) => Jid::lid(person),
         "g.us" if is_group(user) || is_digits(user, 10, 25) => Jid::group(user),
         _ => return Err(Wrong),
     };
@@ -111,6 +111,8 @@ mod tests {
             (json!("5511999999999:7@s.whatsapp.net"), chat(Jid::pn("5511999999999"))),
             (json!("5511999999999@c.us"), chat(Jid::pn("5511999999999"))),
             (json!("5511999999999@C.US"), chat(Jid::pn("5511999999999"))),
+            (json!("5511999999999:99@hosted"), chat(Jid::pn("5511999999999"))),
+            (json!("123456789012345:99@hosted.lid"), chat(Jid::lid("123456789012345"))),
             (json!("123456789012345@lid"), chat(Jid::lid("123456789012345"))),
             (json!("120363025246125486@g.us"), chat(Jid::group(group))),
             (json!("120363025246125486"), chat(Jid::group(group))),

@@ -464,10 +464,7 @@ impl Account {
     }
 
     pub(in crate::account) fn lid_known(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Jid>, Error> {
-        if person.is_lid() {
-            return Ok(Some(person.bare()));
-        }
-        Ok(turn.tx.people().lid_of(person)?)
+        Ok(turn.tx.people().lid_known(person)?)
     }
 
     pub(in crate::account) fn group_view(
@@ -494,11 +491,16 @@ impl Account {
         };
         let mut members = Vec::new();
         for member in &info.members {
-            let names = [Some(&member.jid), member.alt.as_ref()];
-            let lid = names.into_iter().flatten().find(|name| name.is_lid()).map(Jid::bare);
-            let pn = names.into_iter().flatten().find(|name| name.is_pn()).map(Jid::bare);
-            let jid = pn.unwrap_or_else(|| member.jid.bare());
-            members.push(GroupMember { jid, lid, role: role(member.rank) });
+            // What the server does not tell of somebody here may be known from elsewhere.
+            if let Some(alt) = &member.alt {
+                turn.tx.people().learn(&member.jid, alt)?;
+            }
+            let lid = self.lid_known(&member.jid, turn)?;
+            members.push(GroupMember {
+                jid: self.number_first(&member.jid, turn)?,
+                lid,
+                role: role(member.rank),
+            });
         }
         let group = Group { description_id: None, owner, ..self.group_of(info, turn.now) };
         Ok(GroupView { group, members })

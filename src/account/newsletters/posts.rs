@@ -130,7 +130,7 @@ impl Account {
             key: &message.key,
             chat: &chat,
             author: newsletter,
-            sender: newsletter,
+            lid: None,
             at: message.at,
             push_name: None,
             content: &message.content,

@@ -54,7 +54,7 @@ for (const mode of ['lid', 'pn']) {
     const fromBob = posts.find((post) => textOf(post) === 'bruno 1');
     assert.equal(fromBob.participant, bob.jid);
     assert.equal(fromBob.key.participant, bob.jid);
-    if (mode === 'lid') assert.equal(fromBob.key.participantAlt, bob.lid);
+    assert.equal(fromBob.key.participantAlt, bob.lid);
   });
 }
 
