@@ -33,7 +33,8 @@ fn view(answer: Result<NewsletterAnswer, AskError>) -> NewsletterView {
 }
 
 fn posts(pair: &mut Pair, newsletter: &Jid) -> Vec<Value> {
-    let command = NewsletterCommand::Posts { newsletter: newsletter.clone(), count: 50, before: None };
+    let command =
+        NewsletterCommand::Posts { newsletter: newsletter.clone(), count: 50, before: None, since: None };
     match done(pair, command) {
         Ok(NewsletterAnswer::Posts(posts)) => posts,
         other => panic!("no posts: {other:?}"),
@@ -160,6 +161,46 @@ fn a_post_that_was_written_before_a_crash_is_posted_once() {
     pair.pass(std::time::Duration::from_secs(60));
     assert_eq!(pair.lab.newsletter(&made.jid).unwrap().posts.len(), 1);
     pair.assert_well_behaved();
+}
+
+#[test]
+fn what_is_new_or_has_other_numbers_since_a_time_is_asked_for() {
+    let mut pair = Pair::linked(511);
+    let jid = followed(&mut pair);
+    let old = pair.lab.post(&jid, ALICE, Some("old"), None, pair.now).unwrap();
+    let seen = pair.lab.post(&jid, ALICE, Some("seen"), None, pair.now).unwrap();
+    pair.pass(std::time::Duration::from_secs(60));
+    let since = pair.now;
+    let ask =
+        NewsletterCommand::Posts { newsletter: jid.clone(), count: 50, before: None, since: Some(since) };
+    assert_eq!(done(&mut pair, ask.clone()), Ok(NewsletterAnswer::Posts(Vec::new())));
+    pair.lab.react_to_post(&jid, ALICE, 101, "👍", pair.now).unwrap();
+    pair.lab.post(&jid, ALICE, Some("new"), None, pair.now).unwrap();
+    pair.drive();
+    let Ok(NewsletterAnswer::Posts(changed)) = done(&mut pair, ask.clone()) else { panic!("no posts") };
+    let texts: Vec<&Value> = changed.iter().map(|post| &post["message"]["conversation"]).collect();
+    assert_eq!(texts, ["seen", "new"]);
+    assert_eq!(changed[0]["reactions"], json!([{ "emoji": "👍", "count": 1 }]));
+
+    // A server that tells numbers alone: what they are of is known.
+    pair.deaf = true;
+    let ticket = pair.ask(Command::Ask(ask.into()));
+    pair.drive();
+    let asked = pair.written.iter().rev().find(|node| node.find("message_updates").is_some()).unwrap();
+    let id = asked.text("id").unwrap().to_owned();
+    let post = |server_id: u64| {
+        Node::new("message").attr("server_id", server_id).child(Node::new("views_count").attr("count", 9_u64))
+    };
+    let list = Node::new("messages").children_from([post(100), post(7)]);
+    let answer = Node::new("iq").attr("from", &jid).attr("type", "result").attr("id", id);
+    pair.input(Input::Node(answer.child(Node::new("message_updates").child(list))));
+    pair.drive();
+    let Some(Answer::Asked(Ok(told))) = pair.answer(ticket) else { panic!("no answer") };
+    let Some(NewsletterAnswer::Posts(told)) = NewsletterCommand::told(told.clone()) else { panic!() };
+    assert_eq!((&told[0]["key"]["id"], &told[0]["views"]), (&json!(old), &json!(9)));
+    assert_eq!(told[0]["message"]["conversation"], "old");
+    assert_eq!((&told[1]["server_id"], &told[1]["message"]["conversation"]), (&json!(7), &Value::Null));
+    assert_ne!(seen, old);
 }
 
 fn mine(pair: &mut Pair) -> Jid {

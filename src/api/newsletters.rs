@@ -23,6 +23,7 @@ use crate::{
     account::{
         AskError, Body as Said, NewsletterAnswer, NewsletterCommand, NewsletterName, PostName, Recipient,
     },
+    clock::Millis,
     daemon::media::SendMedia,
     media::MediaType,
     wire::{Jid, Server},
@@ -214,9 +215,11 @@ pub(super) async fn live<I: Instance>(
 pub(super) struct Part {
     count: Option<String>,
     before: Option<String>,
+    since: Option<String>,
 }
 
-/// `GET /newsletters/{jid}/messages`: `count` (20), `before` a message id or number. Newest first.
+/// `GET /newsletters/{jid}/messages`: `count` (20), and `before` a message id or number, or `since` a time: what is new or
+/// has other numbers since then. Newest first.
 pub(super) async fn posts<I: Instance>(
     _: Caller<ToRead>,
     State(app): State<App<I>>,
@@ -235,11 +238,20 @@ pub(super) async fn posts<I: Instance>(
     if before == Some(None) {
         faults.add("before", "The before field must be the id or the server_id of a message.");
     }
+    let since = part.since.as_deref().map(Millis::parse_rfc3339);
+    match since {
+        Some(None) => faults.add("since", "The since field must be a time as of RFC 3339, with its offset."),
+        Some(Some(_)) if before.is_some() => {
+            faults.add("since", "The since field is not taken beside before.");
+        }
+        _ => {}
+    }
     faults.check()?;
     let command = NewsletterCommand::Posts {
         newsletter: newsletter_id(&jid)?,
         count: count.unwrap_or(20),
         before: before.flatten(),
+        since: since.flatten(),
     };
     let mut posts = shape!(ask(&app, command).await?, NewsletterAnswer::Posts(posts) => posts);
     posts.reverse();

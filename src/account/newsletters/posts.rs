@@ -100,13 +100,29 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<Option<Value>, Error> {
         let chat = turn.tx.messages().chat(newsletter)?;
-        let content = post.content.as_deref().and_then(read_content).unwrap_or_default();
-        // What nobody named goes by its number.
-        let wa_id = post.id.clone().unwrap_or_else(|| post.server_id.to_string());
+        // Where only numbers changed, nothing else is told.
+        let known = match turn.tx.newsletters().message(chat.id, post.server_id)? {
+            Some(row) if post.content.is_none() => turn.tx.messages().by_row(row)?,
+            _ => None,
+        };
+        let key = MessageKey {
+            chat: chat.id,
+            // What nobody named goes by its number.
+            wa_id: post.id.clone().unwrap_or_else(|| post.server_id.to_string()),
+            from_me: post.own,
+            participant: None,
+        };
+        let (key, at, content) = match known {
+            Some(known) => (known.key, known.at, known.content),
+            None => {
+                let content = post.content.as_deref().and_then(read_content).unwrap_or_default();
+                (key, Millis::from_secs(post.t), content)
+            }
+        };
         let message = NewMessage {
-            key: MessageKey { chat: chat.id, wa_id, from_me: post.own, participant: None },
+            key,
             uuid: fresh_uuid(turn),
-            at: Millis::from_secs(post.t),
+            at,
             push_name: None,
             content,
             progress: if post.own { Progress::Sent } else { Progress::Pending },
@@ -116,7 +132,7 @@ impl Account {
             views: post.views,
             reactions: post.reactions.clone().unwrap_or_default(),
         };
-        if post.id.is_some() && content::has_content(&message.content) {
+        if (post.id.is_some() || post.content.is_none()) && content::has_content(&message.content) {
             if let Some(row) = turn.tx.messages().insert(&message)? {
                 file(row, &message.content, turn)?;
             }

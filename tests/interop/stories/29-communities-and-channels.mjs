@@ -294,6 +294,14 @@ story('posts of the instance are edited and taken back, and survive a restart of
   const nobodys = await instance.call('PATCH', '/messages/3EB0NOTHING', { to: jid, message: 'x' });
   assert.deepEqual([nobodys.status, nobodys.body.error.code], [404, 'MESSAGE_NOT_FOUND']);
 
+  // What became of them since: the instance asks as Baileys does.
+  await bruno.sock.newsletterReactMessage(jid, '100', '😋');
+  const since = encodeURIComponent(new Date(Date.now() - 60_000).toISOString());
+  const { messages } = await ok(instance.get(`${newsletter(jid)}/messages?since=${since}`));
+  assert.deepEqual(messages.map(({ key, reactions }) => [key.id, reactions.length]), [[gone, 0], [picture, 0], [soup, 1]]);
+  const updates = await bruno.sock.newsletterFetchMessages(jid, 10, Math.floor(Date.now() / 1000) - 60);
+  assert.deepEqual(updates.content[0].content[0].content.map(({ attrs }) => attrs.id), [soup, picture, gone]);
+
   await bruno.stop();
   assert.deepEqual(await cast.sandbox.restart(), { code: 0, signal: null });
   await instance.link('connected again', ({ status }) => status === 'connected');
