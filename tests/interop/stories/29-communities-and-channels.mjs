@@ -142,8 +142,8 @@ story('what Baileys changes of its community, the instance sees', async (cast) =
   assert.equal(await clara.sock.communityAcceptInviteV4(bob.jid, await invitation()), town);
   await told(news, 'participants_added', ({ participants: [one] }) => one.lid === carla.lid);
 
-  // Three of its functions read another element than WhatsApp answers with, and fail there as they do here (Baileys issue
-  // 2753); a fourth finds nothing. The same is to be had by its functions for groups.
+  // Three of its functions read another element than WhatsApp answers with (`community` for `group`), and fail there as they
+  // do here; a fourth finds nothing. The same is to be had by its functions for groups.
   await assert.rejects(sock.communityMetadata(town), TypeError);
   await assert.rejects(sock.communityUpdateDescription(town, 'x'), TypeError);
   await assert.rejects(sock.communityGetInviteInfo(code), TypeError);
