@@ -5,6 +5,7 @@
 //! [`body::Object`] 400 and 413, the handler 422, the instance the rest.
 
 mod account;
+mod asked;
 mod auth;
 mod batch;
 mod body;
@@ -67,6 +68,7 @@ use crate::{
     store::{Store, tokens::Configured},
 };
 
+use asked::bare;
 use error::ApiError;
 use limit::Limits;
 
@@ -186,7 +188,7 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
             post(groups::participants_add).delete(groups::participants_remove),
         )
         .route("/groups/{jid}/admins", post(groups::admins_add).delete(groups::admins_remove))
-        .route("/groups/{jid}/leave", post(groups::leave))
+        .route("/groups/{jid}/leave", post(bare(groups::leave)))
         .route(
             "/groups/{jid}/invite",
             get(groups::invite).delete(groups::revoke_invite).post(groups::revoke_invite),
@@ -194,19 +196,25 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/groups/{jid}/requests", get(groups::requests).post(groups::decide))
         .route("/calls/{id}/reject", post(calls::reject))
         .route("/communities", get(communities::list).post(communities::create))
-        .route("/communities/{jid}", get(communities::info).delete(communities::deactivate))
+        .route("/communities/{jid}", get(communities::info).delete(bare(communities::deactivate)))
         .route("/communities/{jid}/groups", post(communities::create_group))
-        .route("/communities/{jid}/groups/{group}", put(communities::link).delete(communities::unlink))
+        .route(
+            "/communities/{jid}/groups/{group}",
+            put(bare(communities::link)).delete(bare(communities::unlink)),
+        )
         .route("/communities/{jid}/groups/{group}/join", post(communities::join))
         .route("/communities/{jid}/participants", get(communities::participants).delete(communities::remove))
         .route("/newsletters", get(newsletters::list).post(newsletters::create))
         .route("/newsletters/invite/{code}", get(newsletters::invite_info))
         .route(
             "/newsletters/{jid}",
-            get(newsletters::info).patch(newsletters::change).delete(newsletters::delete),
+            get(newsletters::info).patch(newsletters::change).delete(bare(newsletters::delete)),
         )
-        .route("/newsletters/{jid}/follow", post(newsletters::follow).delete(newsletters::unfollow))
-        .route("/newsletters/{jid}/mute", post(newsletters::mute).delete(newsletters::unmute))
+        .route(
+            "/newsletters/{jid}/follow",
+            post(bare(newsletters::follow)).delete(bare(newsletters::unfollow)),
+        )
+        .route("/newsletters/{jid}/mute", post(bare(newsletters::mute)).delete(bare(newsletters::unmute)))
         .route("/newsletters/{jid}/live", post(newsletters::live))
         .route("/newsletters/{jid}/views", post(newsletters::views))
         .route(

@@ -6,6 +6,8 @@ mod app_state;
 mod blocklist;
 pub mod business;
 mod call;
+mod class;
+pub mod content;
 mod groups;
 mod iq;
 mod link_code;
@@ -30,6 +32,7 @@ pub use ack::{Ack, Nack};
 pub use app_state::{CollectionAnswer, CollectionQuery, server_sync};
 pub use blocklist::{BlockNotice, BlockQuery, Blocklist};
 pub use call::{Call, CallAction, CallOffer};
+pub use class::Class;
 pub use groups::{
     AddRequest, CommunityQuery, Place, SubGroup, Tie, read_link_errors, read_linked_group,
     read_linked_members, read_sub_groups,

@@ -274,3 +274,93 @@ fn a_mapping_of_any_bytes_does_nothing_bad() {
     assert_eq!(resolved(&pair), []);
     assert_eq!(pair.unanswered(), 0);
 }
+
+/// Somebody's number as WhatsApp's own servers speak for it (Cloud API beside the app): the same person, not another.
+#[test]
+fn a_hosted_device_writes_in_the_chat_of_its_account() {
+    let mut pair = Pair::linked(43);
+    pair.phone_sends(ALICE, "hi");
+    pair.drive();
+    let alice: Jid = pair.lab.phone(ALICE).unwrap().lid.parse().unwrap();
+    let group: Jid = "120363000000000001@g.us".parse().unwrap();
+    let hosted = [format!("{ALICE}:99@hosted"), format!("{}:99@hosted.lid", alice.user())];
+    let message = |id: String| Node::new("message").attr("id", id).attr("t", 5_u64).attr("type", "text");
+    for (n, from) in hosted.iter().map(|text| text.parse::<Jid>().unwrap()).enumerate() {
+        pair.input(Input::Node(message(format!("H{n}")).attr("from", &from)));
+        pair.input(Input::Node(message(format!("G{n}")).attr("from", &group).attr("participant", &from)));
+        pair.drive();
+    }
+    let told = pair.events_of("message.undecryptable");
+    assert_eq!(told.len(), 4);
+    for event in &told {
+        assert_eq!((&event["sender_number"], &event["sender_lid"]), (&json!(ALICE), &json!(alice.to_wire())));
+    }
+    let chats: Vec<&Value> = told.iter().map(|event| &event["chat"]).collect();
+    let with_alice = json!(Jid::pn(ALICE).to_wire());
+    assert_eq!(chats, [&with_alice, &json!(group.to_wire()), &with_alice, &json!(group.to_wire())]);
+    let (mut all, _) = pair.store(|tx| tx.chats().list(0, 10));
+    all.retain(|view| !view.chat.jid.is_group());
+    assert_eq!(all.len(), 1, "one chat, whichever of her devices writes");
+    assert_eq!(resolved(&pair), [], "both names were known");
+}
+
+/// Both names on a hosted device's stanza are names of the account.
+#[test]
+fn what_a_hosted_device_tells_of_its_names_is_learnt() {
+    let mut pair = Pair::linked(44);
+    let (by_number, by_lid) = (fill(&pair, pn(), "N1", 1), fill(&pair, lid(), "L1", 2));
+    assert_ne!(by_number, by_lid);
+    let from: Jid = "5511933332222:99@hosted".parse().unwrap();
+    let other: Jid = "777000111222333:99@hosted.lid".parse().unwrap();
+    let message =
+        Node::new("message").attr("id", "X1").attr("from", from).attr("t", 5_u64).attr("type", "text");
+    pair.input(Input::Node(message.attr("sender_lid", other)));
+    pair.drive();
+    assert_eq!(resolved(&pair), [(PN.to_owned(), LID.to_owned())]);
+}
+
+#[test]
+fn who_is_known_by_lid_alone_is_never_told_as_a_number() {
+    let mut pair = Pair::linked(45);
+    let message =
+        Node::new("message").attr("id", "X1").attr("from", lid()).attr("t", 5_u64).attr("type", "text");
+    pair.input(Input::Node(message));
+    pair.drive();
+    let told = pair.events_of("message.undecryptable").remove(0);
+    assert_eq!((&told["sender_number"], &told["sender_lid"]), (&json!(LID), &json!(LID)));
+}
+
+/// The phone knows a LID that somebody had before: what was said under that stays with the person.
+#[test]
+fn a_lid_that_somebody_had_before_does_not_split_the_chat() {
+    let mut pair = Pair::linked(46);
+    let before: Jid = Jid::lid("777000111222000");
+    let old = fill(&pair, before.clone(), "B1", 1);
+    let number = fill(&pair, pn(), "N1", 2);
+    let new = fill(&pair, lid(), "L1", 3);
+    let mapping = Mapping {
+        pn: Some(5_511_933_332_222),
+        assigned_lid: Some(777_000_111_222_000),
+        latest_lid: Some(777_000_111_222_333),
+    };
+    let payload = LidMigrationMappingSyncPayload { mappings: vec![mapping] };
+    let sync = LidMigrationMappingSyncMessage { encoded_mapping_payload: Some(payload.encode_to_vec()) };
+    let protocol = ProtocolMessage {
+        r#type: Some(22),
+        lid_migration_mapping_sync_message: Some(sync),
+        ..Default::default()
+    };
+    let message = proto::Message { protocol_message: Some(Box::new(protocol)), ..Default::default() };
+    for _ in 0..2 {
+        pair.lab.send(OWN, OWN, Sending::Raw(message.encode_to_vec()), pair.now).unwrap();
+        pair.drive();
+        let (ids, alt) = pair.store(|tx| {
+            let chat = tx.messages().find_chat(&pn())?.unwrap();
+            let page = tx.messages().page(chat.id, None, 10, 0)?;
+            Ok((page.into_iter().map(|message| message.key.wa_id).collect::<Vec<_>>(), chat.alt))
+        });
+        assert_eq!((ids.len(), alt), (3, Some(lid())), "{ids:?}");
+    }
+    assert!(old < number && number < new);
+    assert_eq!(pair.unanswered(), 0);
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wazap::{
     account::{
         Answer, Ask, AskError, Body, Command, Input, NewsletterAnswer, NewsletterCommand, NewsletterName,
-        NewsletterView, PostName, Recipient,
+        NewsletterView, PostName, Recipient, SendError,
     },
     wire::{Jid, Node},
 };
@@ -33,7 +33,8 @@ fn view(answer: Result<NewsletterAnswer, AskError>) -> NewsletterView {
 }
 
 fn posts(pair: &mut Pair, newsletter: &Jid) -> Vec<Value> {
-    let command = NewsletterCommand::Posts { newsletter: newsletter.clone(), count: 50, before: None };
+    let command =
+        NewsletterCommand::Posts { newsletter: newsletter.clone(), count: 50, before: None, since: None };
     match done(pair, command) {
         Ok(NewsletterAnswer::Posts(posts)) => posts,
         other => panic!("no posts: {other:?}"),
@@ -160,6 +161,144 @@ fn a_post_that_was_written_before_a_crash_is_posted_once() {
     pair.pass(std::time::Duration::from_secs(60));
     assert_eq!(pair.lab.newsletter(&made.jid).unwrap().posts.len(), 1);
     pair.assert_well_behaved();
+}
+
+#[test]
+fn what_is_new_or_has_other_numbers_since_a_time_is_asked_for() {
+    let mut pair = Pair::linked(511);
+    let jid = followed(&mut pair);
+    let old = pair.lab.post(&jid, ALICE, Some("old"), None, pair.now).unwrap();
+    let seen = pair.lab.post(&jid, ALICE, Some("seen"), None, pair.now).unwrap();
+    pair.pass(std::time::Duration::from_secs(60));
+    let since = pair.now;
+    let ask =
+        NewsletterCommand::Posts { newsletter: jid.clone(), count: 50, before: None, since: Some(since) };
+    assert_eq!(done(&mut pair, ask.clone()), Ok(NewsletterAnswer::Posts(Vec::new())));
+    pair.lab.react_to_post(&jid, ALICE, 101, "👍", pair.now).unwrap();
+    pair.lab.post(&jid, ALICE, Some("new"), None, pair.now).unwrap();
+    pair.drive();
+    let Ok(NewsletterAnswer::Posts(changed)) = done(&mut pair, ask.clone()) else { panic!("no posts") };
+    let texts: Vec<&Value> = changed.iter().map(|post| &post["message"]["conversation"]).collect();
+    assert_eq!(texts, ["seen", "new"]);
+    assert_eq!(changed[0]["reactions"], json!([{ "emoji": "👍", "count": 1 }]));
+
+    // A server that tells numbers alone: what they are of is known.
+    pair.deaf = true;
+    let ticket = pair.ask(Command::Ask(ask.into()));
+    pair.drive();
+    let asked = pair.written.iter().rev().find(|node| node.find("message_updates").is_some()).unwrap();
+    let id = asked.text("id").unwrap().to_owned();
+    let post = |server_id: u64| {
+        Node::new("message").attr("server_id", server_id).child(Node::new("views_count").attr("count", 9_u64))
+    };
+    let list = Node::new("messages").children_from([post(100), post(7)]);
+    let answer = Node::new("iq").attr("from", &jid).attr("type", "result").attr("id", id);
+    pair.input(Input::Node(answer.child(Node::new("message_updates").child(list))));
+    pair.drive();
+    let Some(Answer::Asked(Ok(told))) = pair.answer(ticket) else { panic!("no answer") };
+    let Some(NewsletterAnswer::Posts(told)) = NewsletterCommand::told(told.clone()) else { panic!() };
+    assert_eq!((&told[0]["key"]["id"], &told[0]["views"]), (&json!(old), &json!(9)));
+    assert_eq!(told[0]["message"]["conversation"], "old");
+    assert_eq!((&told[1]["server_id"], &told[1]["message"]["conversation"]), (&json!(7), &Value::Null));
+    assert_ne!(seen, old);
+}
+
+fn mine(pair: &mut Pair) -> Jid {
+    view(done(pair, NewsletterCommand::Create { name: "Mine".into(), description: None })).jid
+}
+
+fn texts(pair: &Pair, newsletter: &Jid) -> Vec<Option<String>> {
+    pair.lab.newsletter(newsletter).unwrap().posts.into_iter().map(|post| post.text).collect()
+}
+
+#[test]
+fn own_posts_are_edited_and_taken_back_under_their_own_ids() {
+    let mut pair = Pair::linked(508);
+    let jid = mine(&mut pair);
+    pair.lab.follow_newsletter(&jid, ALICE, true, pair.now).unwrap();
+    let to = || Recipient::Jid(jid.clone());
+    let post = pair.say(to(), Body::Text("teh".into())).unwrap().message_id;
+    let edit = |text: &str| Body::Edit { id: post.clone(), text: text.into() };
+    let edited = pair.say(to(), edit("the")).unwrap().message_id;
+    assert_ne!(edited, post, "what is sent has an id of its own here");
+    assert_eq!(texts(&pair, &jid), [Some("the".to_owned())]);
+    let stanza = pair.written.iter().rev().find(|node| node.tag == "message").unwrap();
+    assert_eq!((stanza.text("id"), stanza.text("edit")), (Some(&*post), Some("3")));
+    assert_eq!(pair.progress_of(&edited), ["sent"]);
+    let told = pair.events_of("message.edited");
+    assert_eq!(
+        (told.len(), &told[0]["content"], &told[0]["whatsapp_message_id"]),
+        (1, &json!("the"), &json!(post))
+    );
+    assert_eq!(pair.inbox_of(ALICE).last().unwrap().1, "the");
+
+    let revoked = pair.say(to(), Body::Revoke { id: post.clone() }).unwrap().message_id;
+    assert_eq!(pair.progress_of(&revoked), ["sent"]);
+    let stanza = pair.written.iter().rev().find(|node| node.tag == "message").unwrap();
+    assert_eq!(
+        (stanza.text("id"), stanza.text("edit"), stanza.text("type")),
+        (Some(&*post), Some("8"), Some("text"))
+    );
+    let plain = stanza.find("plaintext").unwrap();
+    assert!(plain.content_bytes().unwrap_or_default().is_empty() && !plain.has("mediatype"));
+    assert_eq!(texts(&pair, &jid), [None]);
+    assert_eq!(pair.events_of("message.deleted")[0]["whatsapp_message_id"], post.as_str());
+    assert_eq!(posts(&mut pair, &jid).len(), 1);
+    assert_eq!(pair.unanswered(), 0);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn changes_that_are_under_way_together_end_in_their_order_and_each_is_done_once() {
+    let mut pair = Pair::linked(509);
+    let jid = mine(&mut pair);
+    let to = || Recipient::Jid(jid.clone());
+    let post = pair.say(to(), Body::Text("1".into())).unwrap().message_id;
+    // Nothing that is written now is answered before the crash.
+    pair.deaf = true;
+    let ask = |pair: &mut Pair, body: Body| {
+        let ticket = pair.ask(Command::SendMessage(message(to(), body)));
+        pair.drive();
+        pair.sent(ticket).unwrap().unwrap().message_id
+    };
+    let second = ask(&mut pair, Body::Text("another".into()));
+    let changes = ["2", "3"].map(|text| ask(&mut pair, Body::Edit { id: post.clone(), text: text.into() }));
+    let gone = ask(&mut pair, Body::Revoke { id: second.clone() });
+    pair.deaf = false;
+    pair.kill();
+    pair.pass(std::time::Duration::from_secs(60));
+    assert_eq!(texts(&pair, &jid), [Some("3".to_owned()), None]);
+    for id in changes.iter().chain([&second, &gone]) {
+        assert_eq!(pair.progress_of(id), ["sent"], "each has an end");
+    }
+    let told: Vec<Value> =
+        pair.events_of("message.edited").into_iter().map(|event| event["content"].clone()).collect();
+    assert_eq!(told, [json!("2"), json!("3")]);
+    assert_eq!(pair.unanswered(), 0);
+    pair.assert_well_behaved();
+}
+
+#[test]
+fn what_somebody_else_posted_is_not_edited_and_a_refused_change_is_told_so() {
+    let mut pair = Pair::linked(510);
+    let jid = followed(&mut pair);
+    let theirs = pair.lab.post(&jid, ALICE, Some("hello"), None, pair.now).unwrap();
+    pair.drive();
+    for body in [
+        Body::Edit { id: theirs.clone(), text: "bye".into() },
+        Body::Revoke { id: theirs.clone() },
+        Body::Edit { id: "3EB0NOTHING".into(), text: "bye".into() },
+    ] {
+        assert!(matches!(pair.say(Recipient::Jid(jid.clone()), body), Err(SendError::UnknownMessage(_))));
+    }
+    assert_eq!(texts(&pair, &jid), [Some("hello".to_owned())]);
+    // The newsletter ends, and with it what could be changed.
+    let own = mine(&mut pair);
+    let post = pair.say(Recipient::Jid(own.clone()), Body::Text("1".into())).unwrap().message_id;
+    assert_eq!(done(&mut pair, NewsletterCommand::Delete(own.clone())), Ok(NewsletterAnswer::Done));
+    let late = pair.say(Recipient::Jid(own), Body::Edit { id: post, text: "2".into() }).unwrap();
+    assert_eq!(pair.progress_of(&late.message_id), ["failed"]);
+    assert_eq!(pair.unanswered(), 0);
 }
 
 #[test]

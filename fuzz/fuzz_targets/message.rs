@@ -18,6 +18,7 @@ thread_local!(static PAIR: RefCell<Option<(Pair, usize)>> = const { RefCell::new
 fuzz_target!(|data: &[u8]| PAIR.with_borrow_mut(|slot| {
     let (pair, sent) = slot.get_or_insert_with(|| (Pair::linked(1), 0));
     *sent += 1;
+    let _ = wazap::stanza::Class::of(data);
     let id = pair.lab.forge(ALICE, OWN, data.to_vec(), pair.now).expect("Alice can send");
     pair.drive();
     assert_eq!((pair.status(), pair.unanswered()), (Status::Connected, 0));

@@ -3,76 +3,36 @@
 
 mod addon;
 mod build;
-mod class;
 mod context;
+mod kind;
 
 use std::borrow::Cow;
 
 use prost::{Message as _, encoding::WireType};
 
-use crate::{proto, stanza::AddRequest, wire::Jid};
+use crate::{
+    proto,
+    stanza::{
+        AddRequest,
+        content::{CONTEXT, Fields, Peeled, WRAPPERS, member, peel, poll},
+    },
+    wire::Jid,
+};
 
+pub(super) use crate::stanza::content::inner;
 pub(super) use addon::{Encrypted, Opened, poll_of, secret};
 pub(super) use build::{Build, Quote, build};
-pub(super) use class::{Class, Kind, PLAIN, class, kind};
-pub(super) use context::{Timer, context_of, forward, timed};
+pub(super) use context::{Timer, context_of, forward, retold, timed};
+pub(super) use kind::{Kind, kind};
 
-/// Wrappers nest; clients stop at about this depth.
-const MAX_DEPTH: usize = 8;
-/// `waE2E.Message` members whose only content is another message (waproto 0.7, `FutureProofMessage`), as whatsapp-rust
-/// and Baileys peel them: ephemeral, view once (three forms), document with caption, edited, group mentioned, bot
-/// invoke, animated sticker, event cover, status mention, poll option image, associated child, group status mention,
-/// poll (fourth form), add yours, group status (two forms), limit sharing, bot task, question, question reply, bot
-/// forwarded, newsletter admin profile (three forms), spoiler.
-const WRAPPERS: [u32; 27] = [
-    40, 37, 55, 59, 53, 58, 62, 67, 74, 85, 87, 90, 91, 92, 93, 95, 96, 103, 99, 100, 101, 106, 104, 116,
-    117, 126, 118,
-];
 /// Members without a schema that are told of one message. Real ones have one.
 const MAX_UNKNOWN: usize = 16;
-/// `deviceSentMessage`: a copy of what an own device sent.
-const DEVICE_SENT: u32 = 31;
-/// `messageContextInfo`: may stand on any level, the innermost wins member by member.
-const CONTEXT: u32 = 35;
-
 /// A message without its wrappers.
 pub(super) struct Unwrapped<'a> {
     /// The innermost message, as serialized, with the context that stood on its wrappers.
     pub(super) content: Cow<'a, [u8]>,
     /// It came as a copy of what an own device sent.
     pub(super) device_sent: bool,
-}
-
-/// What is inside and what stood around it.
-struct Peeled<'a> {
-    inner: &'a [u8],
-    device_sent: bool,
-    /// Contexts of the wrappers, outermost first.
-    contexts: Vec<&'a [u8]>,
-}
-
-fn peel(message: &[u8]) -> Option<Peeled<'_>> {
-    let mut peeled = Peeled { inner: message, device_sent: false, contexts: Vec::new() };
-    for _ in 0..MAX_DEPTH {
-        let (mut inside, mut context) = (None, None);
-        for field in Fields(peeled.inner) {
-            match field? {
-                (DEVICE_SENT, Some(sent)) => {
-                    peeled.device_sent = true;
-                    inside = Some(member(sent, 2)?.unwrap_or_default());
-                }
-                (CONTEXT, Some(bytes)) => context = Some(bytes),
-                (number, Some(wrapper)) if WRAPPERS.contains(&number) => {
-                    inside = Some(member(wrapper, 1)?.unwrap_or_default());
-                }
-                _ => {}
-            }
-        }
-        let Some(inside) = inside else { break };
-        peeled.contexts.extend(context);
-        peeled.inner = inside;
-    }
-    Some(peeled)
 }
 
 /// Peels wrappers off a serialized message. `None`: the bytes are no protobuf.
@@ -105,103 +65,10 @@ pub(super) fn album(message: &[u8]) -> Option<String> {
     part.parent_message_key.filter(|_| part.association_type == Some(1))?.id
 }
 
-/// The poll in a message.
-fn poll(message: &proto::Message) -> Option<&proto::message::PollCreationMessage> {
-    let forms = [
-        &message.poll_creation_message,
-        &message.poll_creation_message_v2,
-        &message.poll_creation_message_v3,
-        &message.poll_creation_message_v5,
-        &message.poll_creation_message_v6,
-    ];
-    forms.into_iter().find_map(Option::as_deref)
-}
-
 /// Whether a message says anything to a person: more than keys and context.
 pub(super) fn has_content(content: &[u8]) -> bool {
     // 2 senderKeyDistributionMessage, 35 messageContextInfo
     Fields(content).any(|field| field.is_some_and(|(number, _)| !matches!(number, 2 | 35)))
-}
-
-/// The last length-delimited occurrence of a member (protobuf's rule for repeats of a singular field).
-fn member(message: &[u8], number: u32) -> Option<Option<&[u8]>> {
-    let mut found = None;
-    for field in Fields(message) {
-        let (field, bytes) = field?;
-        if field == number && bytes.is_some() {
-            found = bytes;
-        }
-    }
-    Some(found)
-}
-
-/// Walks the fields of a serialized message: number, and the bytes of length-delimited ones. Yields `None` once, at damage.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Option<(u32, Option<&'a [u8]>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.read();
-        if field.is_none() {
-            self.0 = &[];
-        }
-        Some(field)
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn read(&mut self) -> Option<(u32, Option<&'a [u8]>)> {
-        let tag = self.varint()?;
-        let number = u32::try_from(tag >> 3).ok().filter(|n| *n > 0)?;
-        let bytes = match tag & 7 {
-            0 => {
-                self.varint()?;
-                None
-            }
-            1 => {
-                self.take(8)?;
-                None
-            }
-            2 => {
-                let length = usize::try_from(self.varint()?).ok()?;
-                Some(self.take(length)?)
-            }
-            5 => {
-                self.take(4)?;
-                None
-            }
-            _ => return None,
-        };
-        Some((number, bytes))
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(head)
-    }
-}
-
-/// What is inside all wrappers; the bytes themselves where they cannot be walked.
-pub(super) fn inner(message: &[u8]) -> &[u8] {
-    peel(message).map_or(message, |peeled| peeled.inner)
 }
 
 /// Members of a message that this program has no schema for, by number; in the order in which they stand.

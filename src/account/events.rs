@@ -1,16 +1,18 @@
 //! Events as webhooks carry them: the outgoing form (platform-webhooks.md §5) and the platform's (§3), rendered in the
 //! turn that caused them.
 
+mod posted;
+
 use std::time::Duration;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use posted::group_invite;
+pub(super) use posted::{Posted, incoming};
 use serde_json::{Map, Value, json};
 
 use super::{
     Attachment, Error, Qr, Status,
-    content::{self, media_type, text_of},
+    content::{media_type, text_of},
     dispatch::{Account, Turn},
-    sender_keys::in_chat,
 };
 use crate::{
     clock::Millis,
@@ -21,18 +23,6 @@ use crate::{
     },
     wire::Jid,
 };
-
-/// Largest message of a kind unknown here that is posted with its bytes; real ones have a few hundred.
-const RAW_MAX: usize = 64 << 10;
-/// The members of `message` that the platform always gets, null where absent.
-const DOCUMENTED: [&str; 6] = [
-    "conversation",
-    "extendedTextMessage",
-    "imageMessage",
-    "videoMessage",
-    "audioMessage",
-    "documentMessage",
-];
 
 /// How long `media_url` can be fetched without a token (platform-webhooks.md §5.1).
 const LINK_LASTS: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -80,7 +70,8 @@ impl Account {
             "message_id": found.map(|found| &found.uuid),
             "whatsapp_message_id": key.id,
             "emoji": emoji,
-            "sender_number": author.user(),
+            "sender_number": digits(&author),
+            "sender_lid": self.lid_told(sender, turn)?,
             "timestamp": message.at.rfc3339_offset(),
             "conversation_id": chat.id,
         });
@@ -123,7 +114,8 @@ impl Account {
             "message_id": found.map(|found| &found.uuid),
             "whatsapp_message_id": key.id,
             "from_me": message.key.from_me,
-            "sender_number": author.user(),
+            "sender_number": digits(&author),
+            "sender_lid": self.lid_told(sender, turn)?,
         });
         if let Some(members) = data.as_object_mut() {
             if let Some(text) = text {
@@ -132,11 +124,12 @@ impl Account {
             members.insert("timestamp".into(), message.at.rfc3339_offset().into());
             members.insert("conversation_id".into(), chat.id.into());
         }
+        let body = self.incoming(reported, &author, turn)?;
         let event = NewEvent {
             kind,
             lane: Some(chat.jid.to_wire()),
             data: data.to_string(),
-            platform: Self::for_platform(chat, "incoming", || self.incoming(reported, &author)),
+            platform: Self::for_platform(chat, "incoming", || body),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -158,11 +151,12 @@ impl Account {
         data.insert("message_id".into(), target.uuid.clone().into());
         data.insert("whatsapp_message_id".into(), target.key.wa_id.clone().into());
         data.insert("from_me".into(), message.key.from_me.into());
-        data.insert("sender_number".into(), author.user().into());
+        data.insert("sender_number".into(), digits(&author).into());
+        data.insert("sender_lid".into(), self.lid_told(sender, turn)?.into());
         data.extend(what.clone());
         data.insert("timestamp".into(), message.at.rfc3339_offset().into());
         data.insert("conversation_id".into(), chat.id.into());
-        let mut body = self.incoming(reported, &author);
+        let mut body = self.incoming(reported, &author, turn)?;
         if let Some(members) = body.as_object_mut() {
             what.insert("id".into(), target.key.wa_id.clone().into());
             members.insert(name.into(), Value::Object(what));
@@ -193,7 +187,8 @@ impl Account {
             "message_id": found.map(|found| &found.uuid),
             "whatsapp_message_id": key.id,
             "from_me": message.key.from_me,
-            "sender_number": author.user(),
+            "sender_number": digits(&author),
+            "sender_lid": self.lid_told(sender, turn)?,
             "timestamp": message.at.rfc3339_offset(),
             "conversation_id": chat.id,
         });
@@ -218,9 +213,9 @@ impl Account {
         data.insert("message_id".into(), message.uuid.clone().into());
         data.insert("whatsapp_message_id".into(), message.key.wa_id.clone().into());
         if message.key.from_me {
-            data.insert("recipient_number".into(), chat.jid.user().into());
+            data.insert("recipient_number".into(), digits(&chat.jid).into());
         } else {
-            data.insert("sender_number".into(), author.user().into());
+            data.insert("sender_number".into(), digits(&author).into());
             data.insert("sender_name".into(), message.push_name.clone().into());
         }
         data.insert("content".into(), text_of(&message.content).into());
@@ -238,11 +233,12 @@ impl Account {
         if chat.jid.is_status() {
             data.insert("is_status".into(), true.into());
         }
+        let body = self.incoming(reported, &author, turn)?;
         let event = NewEvent {
             kind: if message.key.from_me { "message.sent" } else { "message.received" },
             lane: Some(chat.jid.to_wire()),
             data: Value::Object(data).to_string(),
-            platform: Self::for_platform(chat, "incoming", || self.incoming(reported, &author)),
+            platform: Self::for_platform(chat, "incoming", || body),
         };
         turn.tx.events().push(&event, turn.now)?;
         Ok(())
@@ -262,18 +258,19 @@ impl Account {
         Ok(Some(format!("{base}/messages/{id}/media?expires={expires}&signature={signature}")))
     }
 
-    fn incoming(&self, reported: &Reported<'_>, author: &Jid) -> Value {
+    fn incoming(&self, reported: &Reported<'_>, author: &Jid, turn: &Turn<'_>) -> Result<Value, Error> {
         let Reported { message, chat, sender } = reported;
+        let lid = turn.tx.people().lid_known(sender)?;
         let posted = Posted {
             key: &message.key,
             chat,
             author,
-            sender,
+            lid: lid.as_ref(),
             at: message.at,
             push_name: message.push_name.as_deref(),
             content: &message.content,
         };
-        incoming(&posted, &self.settings.public_url)
+        Ok(incoming(&posted, &self.settings.public_url))
     }
 
     /// `message.status`, and the platform's `status`. `before` is the level it had.
@@ -292,7 +289,7 @@ impl Account {
             "whatsapp_message_id": key.wa_id,
             "previous_status": before.as_str(),
             "new_status": now.as_str(),
-            "recipient_number": chat.jid.user(),
+            "recipient_number": digits(&chat.jid),
             "timestamp": turn.now.rfc3339_offset(),
         });
         let mut wire_key = json!({ "remoteJid": remote, "id": key.wa_id, "fromMe": true });
@@ -325,7 +322,8 @@ impl Account {
             "whatsapp_message_id": key.wa_id,
             "chat": chat.jid.to_wire(),
             "from_me": key.from_me,
-            "sender_number": author.user(),
+            "sender_number": digits(&author),
+            "sender_lid": self.lid_told(sender, turn)?,
             "reason": reason,
             "timestamp": at.rfc3339_offset(),
             "conversation_id": chat.id,
@@ -424,129 +422,27 @@ impl Account {
 
     /// A person by number where it is known; bare.
     pub(super) fn number_first(&self, person: &Jid, turn: &Turn<'_>) -> Result<Jid, Error> {
-        let known = if person.is_lid() { turn.tx.people().pn_of(person)? } else { None };
-        Ok(known.unwrap_or_else(|| person.bare()))
+        Ok(turn.tx.people().number_first(person)?)
+    }
+
+    /// The LID of whoever did something, as events say it beside the number.
+    pub(super) fn lid_told(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<String>, Error> {
+        Ok(turn.tx.people().lid_known(person)?.map(|lid| lid.to_wire()))
+    }
+
+    /// The number and the LID of whoever did something, if somebody is named at all.
+    pub(super) fn author_told(
+        &self,
+        author: Option<&Jid>,
+        turn: &Turn<'_>,
+    ) -> Result<(Option<String>, Option<String>), Error> {
+        let Some(author) = author else { return Ok((None, None)) };
+        Ok((Some(digits(&self.number_first(author, turn)?)), self.lid_told(author, turn)?))
     }
 }
 
-/// A message as the platform sees it.
-pub(super) struct Posted<'a> {
-    pub(super) key: &'a MessageKey,
-    pub(super) chat: &'a Chat,
-    /// By number where it is known; bare.
-    pub(super) author: &'a Jid,
-    /// As it was addressed.
-    pub(super) sender: &'a Jid,
-    pub(super) at: Millis,
-    pub(super) push_name: Option<&'a str>,
-    pub(super) content: &'a [u8],
-}
-
-/// The platform's `incoming` (platform-webhooks.md §3.1).
-pub(super) fn incoming(posted: &Posted<'_>, public_url: &str) -> Value {
-    let Posted { chat, author, sender, content, .. } = *posted;
-    let (id, from_me) = (&posted.key.wa_id, posted.key.from_me);
-    let of_many = in_chat(&chat.jid);
-    let mut key = Map::new();
-    key.insert("remoteJid".into(), chat.jid.to_wire().into());
-    key.insert("fromMe".into(), from_me.into());
-    key.insert("id".into(), id.clone().into());
-    if let Some(alt) = &chat.alt {
-        key.insert("remoteJidAlt".into(), alt.to_wire().into());
-    }
-    if of_many {
-        key.insert("participant".into(), author.to_wire().into());
-        if sender != author {
-            key.insert("participantAlt".into(), sender.bare().to_wire().into());
-        }
-    }
-    let mut body = json!({
-        "remoteJid": chat.jid.to_wire(),
-        "message": platform_message(content),
-        "messageTimestamp": posted.at.secs(),
-        "pushName": posted.push_name,
-        "key": key,
-        "participant": of_many.then(|| author.to_wire()),
-        "isGroup": chat.jid.is_group(),
-    });
-    if let (Some(file), Some(members)) = (Attachment::of(content), body.as_object_mut()) {
-        let media = json!({
-            "id": id,
-            "type": file.media_type,
-            "mime_type": file.mimetype,
-            "size": file.file_length,
-            "filename": file.file_name,
-            "url": format!("{public_url}/messages/{id}/media"),
-        });
-        members.insert("media".into(), media);
-    }
-    let unknown = content::unknown_members(content);
-    if let (false, Some(members)) = (unknown.is_empty(), body.as_object_mut()) {
-        let raw =
-            Some(content).filter(|content| content.len() <= RAW_MAX).map(|raw| BASE64_STANDARD.encode(raw));
-        members.insert("unknown".into(), json!({ "members": unknown, "raw": raw }));
-    }
-    if let (Some(invite), Some(members)) = (group_invite(content), body.as_object_mut()) {
-        members.insert("group_invite".into(), invite);
-    }
-    if let (Some(album), Some(members)) = (content::album(content), body.as_object_mut()) {
-        members.insert("album".into(), json!({ "id": album }));
-    }
-    body
-}
-
-/// The invitation that a message is, in the words of `POST /groups/join`.
-fn group_invite(content: &[u8]) -> Option<Value> {
-    let invite = content::invitation(content)?;
-    Some(json!({
-        "group": invite.group.to_wire(),
-        "code": invite.request.code,
-        "expiration": invite.request.expiration,
-        "group_name": invite.name,
-        "caption": invite.caption,
-    }))
-}
-
-/// `message` of the platform's `incoming`: the six documented members, null where absent, then whatever else there is.
-fn platform_message(content: &[u8]) -> Value {
-    let mut present = match proto::message_json(content::inner(content)) {
-        Some(Value::Object(members)) => members,
-        _ => Map::new(),
-    };
-    // Keys and bookkeeping, not content.
-    present.remove("messageContextInfo");
-    present.remove("senderKeyDistributionMessage");
-    let mut message = Map::new();
-    for name in DOCUMENTED {
-        message.insert(name.into(), present.remove(name).unwrap_or(Value::Null));
-    }
-    message.extend(present);
-    Value::Object(message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_platform_gets_the_six_documented_members_and_no_secrets() {
-        let context = proto::MessageContextInfo { message_secret: Some(vec![9; 32]), ..Default::default() };
-        let message = proto::Message {
-            conversation: Some("Olá".into()),
-            message_context_info: Some(context),
-            ..Default::default()
-        };
-        let content = prost::Message::encode_to_vec(&message);
-        assert_eq!(
-            platform_message(&content),
-            json!({
-                "conversation": "Olá",
-                "extendedTextMessage": null,
-                "imageMessage": null,
-                "videoMessage": null,
-                "audioMessage": null,
-                "documentMessage": null
-            })
-        );
-    }
+/// What stands where events name a number: that, and where it is not known the LID with its server, which no one can
+/// take for a number and every route takes for the person.
+pub(super) fn digits(person: &Jid) -> String {
+    if person.is_lid() { person.to_wire() } else { person.user().to_owned() }
 }

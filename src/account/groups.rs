@@ -139,7 +139,22 @@ impl Account {
                 turn.tx.people().learn(&member.jid, alt)?;
             }
         }
-        let group = Group {
+        let group = self.group_of(info, turn.now);
+        let groups = turn.tx.groups();
+        groups.set(&group)?;
+        self.note_timer(&info.jid, info.ephemeral, turn.now.secs(), turn)?;
+        let members: Vec<(Jid, Role)> =
+            info.members.iter().map(|member| (member.jid.bare(), role(member.rank))).collect();
+        groups.set_participants(&info.jid, &members, turn.now)?;
+        if let Some(conn) = &mut self.conn {
+            conn.foreign_groups.remove(&info.jid);
+        }
+        Ok(())
+    }
+
+    /// A group as the server tells of it.
+    fn group_of(&self, info: &GroupInfo, now: Millis) -> Group {
+        Group {
             jid: info.jid.clone(),
             subject: info.subject.clone(),
             description: info.description.as_ref().map(|description| description.text.clone()),
@@ -156,18 +171,8 @@ impl Account {
             community: info.place == Place::Community,
             parent: info.place.parent().cloned(),
             announcements: matches!(info.place, Place::Announcements(_)),
-            fetched_at: turn.now,
-        };
-        let groups = turn.tx.groups();
-        groups.set(&group)?;
-        self.note_timer(&info.jid, info.ephemeral, turn.now.secs(), turn)?;
-        let members: Vec<(Jid, Role)> =
-            info.members.iter().map(|member| (member.jid.bare(), role(member.rank))).collect();
-        groups.set_participants(&info.jid, &members, turn.now)?;
-        if let Some(conn) = &mut self.conn {
-            conn.foreign_groups.remove(&info.jid);
+            fetched_at: now,
         }
-        Ok(())
     }
 
     /// Messages of the group disappear after so many seconds from now on. `since`: Unix seconds.

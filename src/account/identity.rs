@@ -42,9 +42,18 @@ impl Account {
         let payload = sync.encoded_mapping_payload.as_deref().unwrap_or_default();
         let Ok(payload) = LidMigrationMappingSyncPayload::decode(payload) else { return Ok(()) };
         for mapping in payload.mappings {
-            let lid = mapping.latest_lid.or(mapping.assigned_lid).filter(|lid| *lid > 0);
-            if let (Some(pn), Some(lid)) = (mapping.pn.filter(|pn| *pn > 0), lid) {
-                turn.tx.people().learn(&Jid::pn(pn.to_string()), &Jid::lid(lid.to_string()))?;
+            let Some(pn) = mapping.pn.filter(|pn| *pn > 0) else { continue };
+            let pn = Jid::pn(pn.to_string());
+            let [before, latest] = [mapping.assigned_lid, mapping.latest_lid]
+                .map(|lid| lid.filter(|lid| *lid > 0).map(|lid| Jid::lid(lid.to_string())));
+            // What was said under the one that it had before is the same person's; then the latest stands.
+            if let (Some(before), Some(_)) = (&before, &latest)
+                && turn.tx.messages().find_chat(before)?.is_some()
+            {
+                turn.tx.people().learn(&pn, before)?;
+            }
+            if let Some(lid) = latest.or(before) {
+                turn.tx.people().learn(&pn, &lid)?;
             }
         }
         Ok(())

@@ -92,6 +92,8 @@ pub enum NewsletterCommand {
         count: u32,
         /// A post.
         before: Option<PostName>,
+        /// Only what is new since then, or has other numbers; without `before`.
+        since: Option<Millis>,
     },
     /// Reacts to a post; an empty emoji takes the reaction back.
     React {
@@ -182,7 +184,13 @@ impl Account {
                 mex(document::UPDATE, variables, again)
             }
             C::Delete(jid) => mex(document::DELETE, of(jid), again),
-            C::Posts { newsletter, count, before } => {
+            C::Posts { newsletter, count, since: Some(since), .. } => {
+                let newsletter = newsletter.clone();
+                let since = Some(since.secs());
+                let query = NewsletterQuery::Updates { newsletter, count: *count, since, after: None };
+                Next::query(move |id| query.build(id), Step::Newsletter(Box::new(again)))
+            }
+            C::Posts { newsletter, count, before, since: None } => {
                 let before = match before {
                     None => None,
                     Some(name) => match self.post_number(newsletter, name, turn)? {

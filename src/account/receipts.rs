@@ -1,14 +1,14 @@
 //! Receipts in: what became of our messages, and who asks for one again.
 
 use super::{
-    Error, content,
+    Error,
     dispatch::{Account, Effect, Turn},
     send::PendingResend,
     sender_keys::{in_chat, with_distribution},
 };
 use crate::{
     crypto::signal::{Local, PreKeyBundle},
-    stanza::{Receipt, ReceiptKind, device_sent},
+    stanza::{Class, Receipt, ReceiptKind, device_sent},
     store::{
         messages::{MessageKey, Progress},
         queue::Resent,
@@ -205,7 +205,7 @@ impl Account {
             address: address.clone(),
             recipient: receipt.recipient.clone(),
             count: retry.count,
-            class: content::class(&message.content),
+            class: Class::of(&message.content),
             plaintext,
             ack: node.clone(),
         });

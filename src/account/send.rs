@@ -13,7 +13,6 @@ pub(super) use self::accept::{Way, message_id};
 use self::resolve::Resolved;
 use super::{
     Error, Recipient,
-    content::{self, Class},
     dispatch::{Account, Effect, Turn},
     events::Reported,
     link::{Conn, Phase, Query},
@@ -27,7 +26,7 @@ use crate::{
         signal::{Ciphertext, CiphertextKind},
     },
     proto,
-    stanza::{Ack, BundleQuery, Enc, EncKind, Outgoing, UsyncQuery, device_sent},
+    stanza::{Ack, BundleQuery, Class, Enc, EncKind, Outgoing, UsyncQuery, device_sent},
     store::{
         messages::{MessageKey, NewMessage, Progress},
         queue::Outgoing as Row,
@@ -37,7 +36,7 @@ use crate::{
 };
 
 /// Written and not acknowledged at a time. Bounds what a silent server leaves hanging.
-const WINDOW: usize = 256;
+pub(super) const WINDOW: usize = 256;
 /// People whose devices are asked for in one query, and devices whose bundles are. The published clients ask for a whole
 /// group at once; larger ones than today's (1,024 people with five devices each) are split.
 const PEOPLE_A_QUERY: usize = 1_024;
@@ -225,7 +224,7 @@ impl Account {
         if ciphertext.kind == CiphertextKind::PreKey {
             stanza.device_identity = self.device.paired.as_ref().map(|p| p.device_identity.clone());
         }
-        stanza.direct = Some(enc(ciphertext, content::class(&row.content)));
+        stanza.direct = Some(enc(ciphertext, Class::of(&row.content)));
         self.write(row, &stanza, turn)?;
         Ok(true)
     }
@@ -269,11 +268,8 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let to_self = self.is_own(target);
-        let class = content::class(&row.content);
-        let mut stanza = Outgoing::text(row.wa_id.clone(), target.clone());
-        stanza.kind = class.kind.to_owned();
-        stanza.edit = class.edit.map(str::to_owned);
-        stanza.extras.extend(meta(class));
+        let class = Class::of(&row.content);
+        let mut stanza = class.stanza(row.wa_id.clone(), target.clone());
         stanza.extras.extend(self.token_for(target, turn)?);
         let plain = padding::pad(row.content.clone(), turn.rng);
         let copy = padding::pad(device_sent(&row.content, target), turn.rng);
@@ -336,8 +332,10 @@ impl Account {
         if ack.class != "message" {
             return Ok(());
         }
+        let row = self.acknowledged(&ack.peer, &ack.id, turn)?;
         if let Some(conn) = &mut self.conn {
-            conn.in_flight.retain(|(id, _)| *id != ack.id);
+            let acked = row.as_ref().map_or(&ack.id, |row| &row.wa_id);
+            conn.in_flight.retain(|(id, _)| id != acked);
         }
         if node.text("refresh_lid") == Some("true") {
             // The server knows this person by another LID: the next look at the devices tells it.
@@ -357,7 +355,7 @@ impl Account {
                 turn.tx.people().forget_devices(&own)?;
             }
         }
-        let Some(row) = turn.tx.queue().find(&ack.id)? else { return self.resend_acked(&ack, turn) };
+        let Some(row) = row else { return self.resend_acked(&ack, turn) };
         match ack.error {
             Some(code) if in_chat(&ack.peer) && self.chat_refused(&row, &ack.peer, code, turn)? => Ok(()),
             Some(code) if self.refused_send(&row, code, turn)? => Ok(()),
@@ -437,12 +435,9 @@ impl Account {
         let mut enc = enc(ciphertext, class);
         enc.count = Some(resend.count);
         let in_chat = resend.chat.is_some();
-        let mut stanza = Outgoing::text(resend.id, resend.chat.unwrap_or_else(|| resend.device.clone()));
+        let mut stanza = class.stanza(resend.id, resend.chat.unwrap_or_else(|| resend.device.clone()));
         stanza.participant = Some(resend.device).filter(|_| in_chat);
         stanza.addressing_mode = resend.mode.map(str::to_owned);
-        stanza.kind = class.kind.to_owned();
-        stanza.edit = class.edit.map(str::to_owned);
-        stanza.extras.extend(meta(class));
         stanza.recipient = resend.recipient;
         stanza.direct = Some(enc);
         if opens {
@@ -511,19 +506,12 @@ impl Account {
     }
 }
 
-fn meta(class: Class) -> Option<Node> {
-    class.meta.map(|(name, value)| Node::new("meta").attr(name, value))
-}
-
 fn enc(ciphertext: Ciphertext, class: Class) -> Enc {
     let kind = match ciphertext.kind {
         CiphertextKind::PreKey => EncKind::PreKey,
         CiphertextKind::Message => EncKind::Message,
     };
-    let mut enc = Enc::new(kind, ciphertext.bytes);
-    enc.mediatype = class.mediatype.map(str::to_owned);
-    enc.hide_failure = class.hide;
-    enc
+    class.enc(Enc::new(kind, ciphertext.bytes))
 }
 
 /// A quoted author and content need the message's own protobuf to be readable.

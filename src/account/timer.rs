@@ -8,6 +8,7 @@ use super::{
     app_state::chat_data,
     content::{self, Timer},
     dispatch::{Account, Turn},
+    events::digits,
 };
 use crate::{
     clock::Millis,
@@ -50,7 +51,8 @@ impl Account {
             members.insert("ephemeral_seconds".into(), said.seconds.into());
             members.insert("previous_ephemeral_seconds".into(), known.seconds.into());
             members.insert("from_me".into(), self.is_own(sender).into());
-            members.insert("sender_number".into(), author.user().into());
+            members.insert("sender_number".into(), digits(&author).into());
+            members.insert("sender_lid".into(), self.lid_told(sender, turn)?.into());
         }
         let event = NewEvent {
             kind: "chat.updated",

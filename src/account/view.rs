@@ -39,12 +39,13 @@ impl<'t> Viewer<'t> {
         let Some(chat) = self.tx.messages().chat_by_id(message.key.chat)? else { return Ok(Map::new()) };
         let sender = self.sender(message, &chat);
         let author = self.number_first(&sender)?;
+        let lid = self.tx.people().lid_known(&sender)?;
         let own_name = self.own.as_ref().and_then(|own| own.push_name.as_deref());
         let posted = Posted {
             key: &message.key,
             chat: &chat,
             author: &author,
-            sender: &sender,
+            lid: lid.as_ref(),
             at: message.at,
             push_name: if message.key.from_me { own_name } else { message.push_name.as_deref() },
             content: &message.content,
@@ -126,8 +127,7 @@ impl<'t> Viewer<'t> {
     }
 
     fn number_first(&self, person: &Jid) -> Result<Jid, Error> {
-        let known = if person.is_lid() { self.tx.people().pn_of(person)? } else { None };
-        Ok(known.unwrap_or_else(|| person.bare()))
+        self.tx.people().number_first(person)
     }
 
     /// Both names of somebody, as far as they are known.
@@ -138,8 +138,10 @@ impl<'t> Viewer<'t> {
             .filter(|own| own.jid.same_user(who) || own.lid.as_ref().is_some_and(|lid| lid.same_user(who)));
         let (pn, lid) = match own {
             Some(own) => (Some(own.jid.bare()), own.lid.as_ref().map(Jid::bare)),
-            None if who.is_lid() => (self.tx.people().pn_of(who)?, Some(who.bare())),
-            None => (Some(who.bare()), self.tx.people().lid_of(who)?),
+            None => {
+                let known = self.number_first(who)?;
+                (Some(known).filter(Jid::is_pn), self.tx.people().lid_known(who)?)
+            }
         };
         let jid = pn.as_ref().or(lid.as_ref()).unwrap_or(who).to_wire();
         Ok(Map::from_iter([

@@ -55,10 +55,6 @@ pub(super) async fn read_person<I: Instance>(app: &App<I>, jid: &str) -> Result<
     Ok(who)
 }
 
-fn done(message: &str) -> Response {
-    reply::ok(&json!({ "success": true, "message": message }))
-}
-
 /// `GET /account`.
 pub(super) async fn show<I: Instance>(
     _: Caller<ToRead>,
@@ -157,7 +153,7 @@ pub(super) async fn remove_picture<I: Instance>(
     State(app): State<App<I>>,
 ) -> Result<Response, ApiError> {
     ask(&app, ProfileCommand::RemovePicture { of: None }).await?;
-    Ok(done("Picture removed successfully"))
+    Ok(reply::done("Picture removed successfully"))
 }
 
 /// `PUT /groups/{jid}/picture`: the same for a group.
@@ -180,7 +176,7 @@ pub(super) async fn remove_group_picture<I: Instance>(
 ) -> Result<Response, ApiError> {
     let command = ProfileCommand::RemovePicture { of: Some(groups::group_id(&jid)?) };
     app.parts.instance.ask(command).await.map_err(groups::of_group)?;
-    Ok(done("Picture removed successfully"))
+    Ok(reply::done("Picture removed successfully"))
 }
 
 async fn picture<I: Instance>(

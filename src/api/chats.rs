@@ -142,7 +142,7 @@ pub(super) async fn change<I: Instance>(
     if archived.is_some() || pinned.is_some() || muted.is_some() || unread.is_some() {
         app.parts.instance.change(StateChange::Chat { chat, archived, pinned, muted, unread }).await?;
     }
-    Ok(done("Chat updated successfully"))
+    Ok(reply::done("Chat updated successfully"))
 }
 
 /// A time to come, `forever`, or null for a chat that is to be heard again.
@@ -171,7 +171,7 @@ pub(super) async fn clear<I: Instance>(
     Path(jid): Path<String>,
 ) -> Result<Response, ApiError> {
     app.parts.instance.change(StateChange::ClearChat { chat: named(&jid)? }).await?;
-    Ok(done("Chat cleared successfully"))
+    Ok(reply::done("Chat cleared successfully"))
 }
 
 /// `DELETE /chats/{jid}`: from the own devices, with all its messages.
@@ -181,7 +181,7 @@ pub(super) async fn delete<I: Instance>(
     Path(jid): Path<String>,
 ) -> Result<Response, ApiError> {
     app.parts.instance.change(StateChange::DeleteChat { chat: named(&jid)? }).await?;
-    Ok(done("Chat deleted successfully"))
+    Ok(reply::done("Chat deleted successfully"))
 }
 
 /// `POST /messages/{id}/star`: `to`, `value`.
@@ -193,14 +193,11 @@ pub(super) async fn star<I: Instance>(
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
     let chat = send::recipient(&body.members, &TO, &mut faults);
-    let on = fields::switch(&body.members, "value", &mut faults);
-    if fields::first(&body.members, &["value"]).is_none() {
-        faults.add("value", fields::required("value"));
-    }
+    let on = fields::required_switch(&body.members, "value", &mut faults);
     faults.check()?;
     let (Some(chat), Some(on)) = (chat, on) else { return Err(ApiError::Internal) };
     app.parts.instance.change(StateChange::Star { chat, id, on }).await?;
-    Ok(done(if on { "Message starred successfully" } else { "Message unstarred successfully" }))
+    Ok(reply::done(if on { "Message starred successfully" } else { "Message unstarred successfully" }))
 }
 
 /// `DELETE /messages/{id}?for=me`: from the own devices.
@@ -210,7 +207,7 @@ pub(super) async fn delete_for_me<I: Instance>(
     id: String,
 ) -> Result<Response, ApiError> {
     app.parts.instance.change(StateChange::DeleteForMe { chat, id }).await?;
-    Ok(done("Message deleted successfully"))
+    Ok(reply::done("Message deleted successfully"))
 }
 
 /// Whom a path names.
@@ -227,8 +224,4 @@ pub(super) fn chat_in(jid: &str, faults: &mut Faults) -> Option<Recipient> {
         faults.add("jid", recipient::WRONG);
     }
     read
-}
-
-fn done(message: &str) -> Response {
-    reply::ok(&json!({ "success": true, "message": message }))
 }

@@ -10,24 +10,29 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ApiError, App, Instance,
+    asked::{Area, Bare, ask, shape},
     auth::{Caller, ToRead, ToSend},
     body::Object,
     fields::{self, Faults},
-    groups::{
-        group_id, member, of_group, people, results, shape, short, subject, success, whole, with_success,
-    },
-    reply,
+    groups::{group_id, member, of_group, people, results, short, subject, whole},
+    reply::{self, success, with_success},
 };
 use crate::{
-    account::{CommunityAnswer, CommunityCommand, GroupView, SubGroup},
+    account::{AskError, CommunityAnswer, CommunityCommand, GroupView, SubGroup},
     clock::Millis,
 };
 
 /// Longest description, in characters (WhatsApp's property 14778).
 const DESCRIPTION_MAX: usize = 2_048;
 
-async fn ask<I: Instance>(app: &App<I>, command: CommunityCommand) -> Result<CommunityAnswer, ApiError> {
-    app.parts.instance.ask(command).await.map_err(of_group)
+impl Area for CommunityCommand {
+    fn refused(error: AskError) -> ApiError {
+        of_group(error)
+    }
+
+    fn is_done(told: &CommunityAnswer) -> bool {
+        *told == CommunityAnswer::Done
+    }
 }
 
 fn sub_group(group: &SubGroup) -> Value {
@@ -95,22 +100,9 @@ pub(super) async fn info<I: Instance>(
     Ok(success(shown(&view, &groups)))
 }
 
-async fn done<I: Instance>(
-    app: &App<I>,
-    command: CommunityCommand,
-    message: &str,
-) -> Result<Response, ApiError> {
-    shape!(ask(app, command).await?, CommunityAnswer::Done => ());
-    Ok(success(json!({ "message": message })))
-}
-
 /// `DELETE /communities/{jid}`: its groups go on by themselves.
-pub(super) async fn deactivate<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path(jid): Path<String>,
-) -> Result<Response, ApiError> {
-    done(&app, CommunityCommand::Deactivate(group_id(&jid)?), "Community deactivated").await
+pub(super) fn deactivate(jid: String) -> Bare<CommunityCommand> {
+    Ok((CommunityCommand::Deactivate(group_id(&jid)?), "Community deactivated"))
 }
 
 /// `POST /communities/{jid}/groups`: `subject`, `participants`.
@@ -132,23 +124,15 @@ pub(super) async fn create_group<I: Instance>(
 }
 
 /// `PUT /communities/{jid}/groups/{group}`: the group belongs to it.
-pub(super) async fn link<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path((jid, group)): Path<(String, String)>,
-) -> Result<Response, ApiError> {
+pub(super) fn link((jid, group): (String, String)) -> Bare<CommunityCommand> {
     let (community, group) = (group_id(&jid)?, group_id(&group)?);
-    done(&app, CommunityCommand::Link { community, group, on: true }, "Group linked").await
+    Ok((CommunityCommand::Link { community, group, on: true }, "Group linked"))
 }
 
 /// `DELETE /communities/{jid}/groups/{group}`: it does not any more.
-pub(super) async fn unlink<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path((jid, group)): Path<(String, String)>,
-) -> Result<Response, ApiError> {
+pub(super) fn unlink((jid, group): (String, String)) -> Bare<CommunityCommand> {
     let (community, group) = (group_id(&jid)?, group_id(&group)?);
-    done(&app, CommunityCommand::Link { community, group, on: false }, "Group unlinked").await
+    Ok((CommunityCommand::Link { community, group, on: false }, "Group unlinked"))
 }
 
 /// `POST /communities/{jid}/groups/{group}/join`.
@@ -186,7 +170,7 @@ pub(super) async fn remove<I: Instance>(
     let Some(people) = people else { return Err(ApiError::Internal) };
     let answer = ask(&app, CommunityCommand::Remove { community: group_id(&jid)?, people }).await?;
     let all = shape!(answer, CommunityAnswer::Results(all) => all);
-    let mut body = Map::from_iter([("results".to_owned(), results(&all))]);
+    let mut body = Map::from_iter([("results".to_owned(), results(&app, &all).await?)]);
     body.insert("message".into(), "Participants removed successfully".into());
     Ok(success(Value::Object(body)))
 }

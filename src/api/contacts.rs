@@ -133,7 +133,7 @@ pub(super) async fn put<I: Instance>(
     let first_name = self::name(&body.members, "first_name", &mut faults);
     faults.check()?;
     app.parts.instance.change(StateChange::Contact { who, name, first_name }).await?;
-    Ok(done("Contact saved successfully"))
+    Ok(reply::done("Contact saved successfully"))
 }
 
 fn is_blank(text: &str) -> bool {
@@ -159,7 +159,7 @@ pub(super) async fn delete<I: Instance>(
         return Err(ApiError::ContactNotFound(jid));
     }
     app.parts.instance.change(StateChange::Contact { who, name: None, first_name: None }).await?;
-    Ok(done("Contact removed successfully"))
+    Ok(reply::done("Contact removed successfully"))
 }
 
 /// Whom a path names: a person.
@@ -173,8 +173,4 @@ fn person(jid: &str) -> Result<Recipient, ApiError> {
         faults.check()?;
     }
     Ok(who)
-}
-
-fn done(message: &str) -> Response {
-    reply::ok(&json!({ "success": true, "message": message }))
 }

@@ -67,3 +67,15 @@ pub(super) fn switch(members: &Map<String, Value>, field: &str, faults: &mut Fau
         }
     }
 }
+
+/// A switch that must be there.
+pub(super) fn required_switch(
+    members: &Map<String, Value>,
+    field: &'static str,
+    faults: &mut Faults,
+) -> Option<bool> {
+    if first(members, &[field]).is_none() {
+        faults.add(field, required(field));
+    }
+    switch(members, field, faults)
+}

@@ -42,10 +42,7 @@ pub(super) async fn pin<I: Instance>(
 ) -> Result<Response, ApiError> {
     let mut faults = Faults::default();
     let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-    let value = fields::switch(&body.members, "value", &mut faults);
-    if fields::first(&body.members, &["value"]).is_none() {
-        faults.add("value", fields::required("value"));
-    }
+    let value = fields::required_switch(&body.members, "value", &mut faults);
     let seconds = match fields::first(&body.members, &["seconds"]) {
         None => PIN_DEFAULT,
         Some(given) => given.as_u64().filter(|seconds| PINS.contains(seconds)).unwrap_or_else(|| {

@@ -18,14 +18,16 @@ use self::read::update;
 pub(super) use self::read::{group_id, people, subject};
 use super::{
     ApiError, App, Instance,
+    asked::{Area, Bare, ask, shape},
     auth::{Caller, ToRead, ToSend},
     body::Object,
     fields::{self, Faults},
-    reply,
+    reply::{self, success, with_success},
 };
 use crate::{
     account::{AskError, GroupAnswer, GroupCommand, GroupMember, GroupView, Role},
     clock::Millis,
+    store::Tx,
     wire::Jid,
 };
 
@@ -44,38 +46,23 @@ pub(super) fn of_group(error: AskError) -> ApiError {
     }
 }
 
-/// The answer of a shape that the command has; any other is a fault of ours.
-macro_rules! shape {
-    ($answer:expr, $pattern:pat => $value:expr) => {
-        match $answer {
-            $pattern => $value,
-            _ => return Err(ApiError::Internal),
-        }
-    };
-}
-pub(super) use shape;
-
-async fn ask<I: Instance>(app: &App<I>, command: GroupCommand) -> Result<GroupAnswer, ApiError> {
-    app.parts.instance.ask(command).await.map_err(of_group)
-}
-
-pub(super) fn success(more: Value) -> Response {
-    reply::ok(&with_success(more))
-}
-
-pub(super) fn with_success(more: Value) -> Value {
-    let mut body = Map::new();
-    body.insert("success".into(), true.into());
-    if let Value::Object(more) = more {
-        body.extend(more);
+impl Area for GroupCommand {
+    fn refused(error: AskError) -> ApiError {
+        of_group(error)
     }
-    Value::Object(body)
+
+    fn is_done(told: &GroupAnswer) -> bool {
+        *told == GroupAnswer::Done
+    }
 }
 
-/// Each person and WhatsApp's code, as text.
-pub(super) fn results(all: &[(Jid, u16)]) -> Value {
-    let one = |(jid, code): &(Jid, u16)| json!({ "jid": jid.to_wire(), "status": code.to_string() });
-    Value::Array(all.iter().map(one).collect())
+/// Each person, under both names where they are known, and WhatsApp's code, as text.
+pub(super) async fn results<I: Instance>(app: &App<I>, all: &[(Jid, u16)]) -> Result<Value, ApiError> {
+    let people: Vec<Jid> = all.iter().map(|(jid, _)| jid.clone()).collect();
+    let read = move |tx: &Tx<'_>| people.iter().map(|jid| tx.people().lid_known(jid)).collect();
+    let lids: Vec<Option<Jid>> = app.parts.store.read(read).await?;
+    let one = |((jid, code), lid): (&(Jid, u16), Option<Jid>)| json!({ "jid": jid.to_wire(), "lid": lid.map(|lid| lid.to_wire()), "status": code.to_string() });
+    Ok(Value::Array(all.iter().zip(lids).map(one).collect()))
 }
 
 pub(super) fn member(member: &GroupMember) -> Value {
@@ -87,12 +74,20 @@ pub(super) fn member(member: &GroupMember) -> Value {
     json!({ "jid": member.jid.to_wire(), "lid": member.lid.as_ref().map(Jid::to_wire), "admin": admin })
 }
 
+/// The LID of who made a group, if that is in it still.
+fn owner_lid(view: &GroupView) -> Option<String> {
+    let owner = view.group.owner.as_ref()?;
+    let is_owner = |member: &&GroupMember| member.jid == *owner || member.lid.as_ref() == Some(owner);
+    view.members.iter().find(is_owner)?.lid.as_ref().map(Jid::to_wire)
+}
+
 pub(super) fn short(view: &GroupView) -> Value {
     let GroupView { group, members } = view;
     json!({
         "jid": group.jid.to_wire(),
         "subject": group.subject,
         "owner": group.owner.as_ref().map(Jid::to_wire),
+        "owner_lid": owner_lid(view),
         "size": members.len(),
         "description": group.description,
         "community": group.community,
@@ -108,6 +103,7 @@ pub(super) fn whole(view: &GroupView) -> Value {
         "subject": group.subject,
         "description": group.description,
         "owner": group.owner.as_ref().map(Jid::to_wire),
+        "owner_lid": owner_lid(view),
         "participants": members.iter().map(member).collect::<Vec<_>>(),
         "size": members.len(),
         "created_at": Millis::from_secs(group.created).rfc3339(),
@@ -174,7 +170,7 @@ pub(super) async fn create<I: Instance>(
     let body = with_success(json!({
         "message": "Group created successfully",
         "group": { "jid": view.group.jid.to_wire(), "subject": view.group.subject },
-        "participants": results(&all),
+        "participants": results(&app, &all).await?,
     }));
     Ok(reply::json(StatusCode::CREATED, &body))
 }
@@ -203,20 +199,15 @@ pub(super) async fn change<I: Instance>(
     let shown = whole(&*shape!(answer, GroupAnswer::Group(view) => view));
     let mut body = Map::from_iter([("message".to_owned(), "Group updated successfully".into())]);
     if let Value::Object(members) = shown {
-        let beside = ["participants", "size", "owner", "created_at"];
+        let beside = ["participants", "size", "owner", "owner_lid", "created_at"];
         body.extend(members.into_iter().filter(|(name, _)| !beside.contains(&name.as_str())));
     }
     Ok(success(Value::Object(body)))
 }
 
 /// `POST /groups/{jid}/leave`.
-pub(super) async fn leave<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path(jid): Path<String>,
-) -> Result<Response, ApiError> {
-    ask(&app, GroupCommand::Leave(group_id(&jid)?)).await?;
-    Ok(success(json!({ "message": "Left group successfully" })))
+pub(super) fn leave(jid: String) -> Bare<GroupCommand> {
+    Ok((GroupCommand::Leave(group_id(&jid)?), "Left group successfully"))
 }
 
 /// `GET /groups/{jid}/invite`.

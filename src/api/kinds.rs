@@ -216,7 +216,7 @@ pub(super) async fn edit<I: Instance>(
     let read = |members: &Map<String, Value>, faults: &mut Faults| {
         send::text(members, faults).map(|text| Body::Edit { id, text })
     };
-    sending.say(read, "Message edited successfully").await
+    sending.change(read, "Message edited successfully").await
 }
 
 /// What `DELETE /messages/{id}` says in its query.
@@ -254,7 +254,7 @@ pub(super) async fn revoke<I: Instance>(
         faults.check()?;
         return chats::delete_for_me(&app, chat.ok_or(ApiError::Internal)?, id).await;
     }
-    let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
+    let command = Common::of_message(&caller, &headers, &body, &mut faults);
     faults.check()?;
     let Some(command) = command else { return Err(ApiError::Internal) };
     send::send(&app, command.with(Body::Revoke { id }), "Message deleted successfully").await

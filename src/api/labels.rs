@@ -30,10 +30,6 @@ fn render(label: &Label) -> Value {
     json!({ "id": label.id, "name": label.name, "color": label.color })
 }
 
-fn done(message: &str) -> Response {
-    reply::ok(&json!({ "success": true, "message": message }))
-}
-
 async fn find<I: Instance>(app: &App<I>, id: &str) -> Result<Label, ApiError> {
     let wanted = id.to_owned();
     let found = app.parts.store.read(move |tx| tx.labels().find(&wanted)).await?;
@@ -127,7 +123,7 @@ pub(super) async fn delete<I: Instance>(
     let Label { id, name, color } = find(&app, &id).await?;
     let change = LabelChange::Edit { id, name, color, deleted: true };
     app.parts.instance.change(StateChange::Label(change)).await?;
-    Ok(done("Label deleted successfully"))
+    Ok(reply::done("Label deleted successfully"))
 }
 
 /// `POST /labels/{id}/assign`: `to`, `message_id?`, `value`: on a chat or one of its messages, or off it.
@@ -140,10 +136,7 @@ pub(super) async fn assign<I: Instance>(
     let mut faults = Faults::default();
     let chat = send::recipient(&body.members, &TO, &mut faults);
     let message = fields::text(&body.members, &["message_id"], &mut faults).map(str::to_owned);
-    let on = fields::switch(&body.members, "value", &mut faults);
-    if fields::first(&body.members, &["value"]).is_none() {
-        faults.add("value", fields::required("value"));
-    }
+    let on = fields::required_switch(&body.members, "value", &mut faults);
     faults.check()?;
     let (Some(chat), Some(on)) = (chat, on) else { return Err(ApiError::Internal) };
     let Label { id, .. } = find(&app, &id).await?;
@@ -152,7 +145,7 @@ pub(super) async fn assign<I: Instance>(
         None => LabelChange::Chat { id, chat, on },
     };
     app.parts.instance.change(StateChange::Label(change)).await?;
-    Ok(done(if on { "Label assigned successfully" } else { "Label removed successfully" }))
+    Ok(reply::done(if on { "Label assigned successfully" } else { "Label removed successfully" }))
 }
 
 fn name(members: &Map<String, Value>, faults: &mut Faults) -> Option<String> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::State, response::Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     ApiError, App, Instance,
@@ -42,7 +42,7 @@ pub(super) async fn mark_read<I: Instance>(
     faults.check()?;
     let (Some(chat), Some(ids)) = (chat, list) else { return Err(ApiError::Internal) };
     app.parts.instance.show(Shown::Read { chat, ids }).await?;
-    Ok(done("Messages marked as read"))
+    Ok(reply::done("Messages marked as read"))
 }
 
 /// `POST /send-presence`: `to`, `state`, `seconds`.
@@ -66,7 +66,7 @@ pub(super) async fn chat_state<I: Instance>(
     faults.check()?;
     let (Some(chat), Some(state)) = (chat, state) else { return Err(ApiError::Internal) };
     app.parts.instance.show(Shown::ChatState { chat, state, lasting }).await?;
-    Ok(done("Presence sent successfully"))
+    Ok(reply::done("Presence sent successfully"))
 }
 
 /// `POST /presence`: `state`.
@@ -80,7 +80,7 @@ pub(super) async fn presence<I: Instance>(
     faults.check()?;
     let Some(available) = state else { return Err(ApiError::Internal) };
     app.parts.instance.show(Shown::Presence { available }).await?;
-    Ok(done("Presence set successfully"))
+    Ok(reply::done("Presence set successfully"))
 }
 
 fn one_of<T: Copy>(body: &Object, words: &[(&str, T)], faults: &mut Faults) -> Option<T> {
@@ -94,8 +94,4 @@ fn one_of<T: Copy>(body: &Object, words: &[(&str, T)], faults: &mut Faults) -> O
         faults.add("state", format!("The state field must be one of {}.", allowed.join(", ")));
     }
     found
-}
-
-fn done(message: &str) -> Response {
-    reply::ok(&json!({ "success": true, "message": message }))
 }

@@ -11,17 +11,19 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ApiError, App, Instance,
+    asked::{Area, Bare, ask, shape},
     auth::{Caller, ToRead, ToSend},
     body::Object,
     fields::{self, Faults},
-    groups::{shape, success, with_success},
-    kinds, media, reply,
+    kinds, media,
+    reply::{self, success, with_success},
     send::{self, Common},
 };
 use crate::{
     account::{
         AskError, Body as Said, NewsletterAnswer, NewsletterCommand, NewsletterName, PostName, Recipient,
     },
+    clock::Millis,
     daemon::media::SendMedia,
     media::MediaType,
     wire::{Jid, Server},
@@ -37,18 +39,19 @@ const POSTS_MAX: u32 = 100;
 /// Longest id of a message that is looked for.
 const ID_MAX: usize = 128;
 
-/// What the server's refusal means where a newsletter was asked for.
-fn refused(error: AskError) -> ApiError {
-    match error {
-        AskError::NotConnected(status) => ApiError::NotConnected(status),
-        AskError::Unknown => ApiError::NewsletterNotFound,
-        AskError::Refused(code) => ApiError::NewsletterRefused(code),
-        AskError::Internal => ApiError::Internal,
+impl Area for NewsletterCommand {
+    fn refused(error: AskError) -> ApiError {
+        match error {
+            AskError::NotConnected(status) => ApiError::NotConnected(status),
+            AskError::Unknown => ApiError::NewsletterNotFound,
+            AskError::Refused(code) => ApiError::NewsletterRefused(code),
+            AskError::Internal => ApiError::Internal,
+        }
     }
-}
 
-async fn ask<I: Instance>(app: &App<I>, command: NewsletterCommand) -> Result<NewsletterAnswer, ApiError> {
-    app.parts.instance.ask(command).await.map_err(refused)
+    fn is_done(told: &NewsletterAnswer) -> bool {
+        *told == NewsletterAnswer::Done
+    }
 }
 
 /// The newsletter in the path: its address, or the digits of it; what is none is not found.
@@ -171,58 +174,29 @@ pub(super) async fn change<I: Instance>(
     Ok(success(Value::Object(body)))
 }
 
-async fn done<I: Instance>(
-    app: &App<I>,
-    command: NewsletterCommand,
-    message: &str,
-) -> Result<Response, ApiError> {
-    shape!(ask(app, command).await?, NewsletterAnswer::Done => ());
-    Ok(success(json!({ "message": message })))
-}
-
 /// `DELETE /newsletters/{jid}`.
-pub(super) async fn delete<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path(jid): Path<String>,
-) -> Result<Response, ApiError> {
-    done(&app, NewsletterCommand::Delete(newsletter_id(&jid)?), "Newsletter deleted").await
+pub(super) fn delete(jid: String) -> Bare<NewsletterCommand> {
+    Ok((NewsletterCommand::Delete(newsletter_id(&jid)?), "Newsletter deleted"))
 }
 
 /// `POST /newsletters/{jid}/follow`.
-pub(super) async fn follow<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path(jid): Path<String>,
-) -> Result<Response, ApiError> {
-    done(&app, NewsletterCommand::Follow(newsletter_id(&jid)?, true), "Newsletter followed").await
+pub(super) fn follow(jid: String) -> Bare<NewsletterCommand> {
+    Ok((NewsletterCommand::Follow(newsletter_id(&jid)?, true), "Newsletter followed"))
 }
 
 /// `DELETE /newsletters/{jid}/follow`.
-pub(super) async fn unfollow<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path(jid): Path<String>,
-) -> Result<Response, ApiError> {
-    done(&app, NewsletterCommand::Follow(newsletter_id(&jid)?, false), "Newsletter unfollowed").await
+pub(super) fn unfollow(jid: String) -> Bare<NewsletterCommand> {
+    Ok((NewsletterCommand::Follow(newsletter_id(&jid)?, false), "Newsletter unfollowed"))
 }
 
 /// `POST /newsletters/{jid}/mute`.
-pub(super) async fn mute<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path(jid): Path<String>,
-) -> Result<Response, ApiError> {
-    done(&app, NewsletterCommand::Mute(newsletter_id(&jid)?, true), "Newsletter muted").await
+pub(super) fn mute(jid: String) -> Bare<NewsletterCommand> {
+    Ok((NewsletterCommand::Mute(newsletter_id(&jid)?, true), "Newsletter muted"))
 }
 
 /// `DELETE /newsletters/{jid}/mute`.
-pub(super) async fn unmute<I: Instance>(
-    _: Caller<ToSend>,
-    State(app): State<App<I>>,
-    Path(jid): Path<String>,
-) -> Result<Response, ApiError> {
-    done(&app, NewsletterCommand::Mute(newsletter_id(&jid)?, false), "Newsletter unmuted").await
+pub(super) fn unmute(jid: String) -> Bare<NewsletterCommand> {
+    Ok((NewsletterCommand::Mute(newsletter_id(&jid)?, false), "Newsletter unmuted"))
 }
 
 /// `POST /newsletters/{jid}/live`: reactions and views are told as events for so many seconds.
@@ -241,9 +215,11 @@ pub(super) async fn live<I: Instance>(
 pub(super) struct Part {
     count: Option<String>,
     before: Option<String>,
+    since: Option<String>,
 }
 
-/// `GET /newsletters/{jid}/messages`: `count` (20), `before` a message id or number. Newest first.
+/// `GET /newsletters/{jid}/messages`: `count` (20), and `before` a message id or number, or `since` a time: what is new or
+/// has other numbers since then. Newest first.
 pub(super) async fn posts<I: Instance>(
     _: Caller<ToRead>,
     State(app): State<App<I>>,
@@ -262,11 +238,20 @@ pub(super) async fn posts<I: Instance>(
     if before == Some(None) {
         faults.add("before", "The before field must be the id or the server_id of a message.");
     }
+    let since = part.since.as_deref().map(Millis::parse_rfc3339);
+    match since {
+        Some(None) => faults.add("since", "The since field must be a time as of RFC 3339, with its offset."),
+        Some(Some(_)) if before.is_some() => {
+            faults.add("since", "The since field is not taken beside before.");
+        }
+        _ => {}
+    }
     faults.check()?;
     let command = NewsletterCommand::Posts {
         newsletter: newsletter_id(&jid)?,
         count: count.unwrap_or(20),
         before: before.flatten(),
+        since: since.flatten(),
     };
     let mut posts = shape!(ask(&app, command).await?, NewsletterAnswer::Posts(posts) => posts);
     posts.reverse();
@@ -336,9 +321,9 @@ pub(super) async fn react<I: Instance>(
     let post = post_name(&id).ok_or_else(|| ApiError::MessageNotFound(id.clone()))?;
     let command = NewsletterCommand::React { newsletter, post, emoji };
     match app.parts.instance.ask(command).await {
-        Ok(_) => Ok(success(json!({ "message": "Reaction sent successfully" }))),
+        Ok(_) => Ok(reply::done("Reaction sent successfully")),
         Err(AskError::Unknown) => Err(ApiError::MessageNotFound(id)),
-        Err(error) => Err(refused(error)),
+        Err(error) => Err(NewsletterCommand::refused(error)),
     }
 }
 
@@ -369,8 +354,8 @@ pub(super) async fn views<I: Instance>(
     let command =
         NewsletterCommand::Viewed { newsletter: newsletter_id(&jid)?, posts: posts.unwrap_or_default() };
     match app.parts.instance.ask(command).await {
-        Ok(_) => Ok(success(json!({ "message": "Views reported" }))),
+        Ok(_) => Ok(reply::done("Views reported")),
         Err(AskError::Unknown) => Err(ApiError::MessageNotFound(String::new())),
-        Err(error) => Err(refused(error)),
+        Err(error) => Err(NewsletterCommand::refused(error)),
     }
 }

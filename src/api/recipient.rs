@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::{account::Recipient, wire::Jid};
+use crate::{
+    account::Recipient,
+    wire::{Jid, Server},
+};
 
 /// What a caller is told.
 pub(super) const WRONG: &str =
@@ -11,6 +14,15 @@ pub(super) const WRONG: &str =
 /// Not something that can be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wrong;
+
+/// The same where a message is meant that exists: that may stand in a newsletter, too, to which nothing is sent by itself.
+pub(super) fn of_message(value: &Value) -> Option<Result<Recipient, Wrong>> {
+    let newsletter = value.as_str().and_then(|text| text.trim().strip_suffix("@newsletter"));
+    match newsletter.filter(|user| is_digits(user, 10, 25)) {
+        Some(user) => Some(Ok(Recipient::Jid(Jid::new(user, Server::Newsletter)))),
+        None => read(value),
+    }
+}
 
 /// A text or a whole number. `None`: an empty one, which counts as missing.
 pub(super) fn read(value: &Value) -> Option<Result<Recipient, Wrong>> {
@@ -44,8 +56,8 @@ fn jid(user: &str, server: &str) -> Result<Recipient, Wrong> {
     // A device of somebody is somebody.
     let person = user.split([':', '_']).next().unwrap_or_default();
     let jid = match server {
-        "s.whatsapp.net" | "c.us" if is_number(person) => Jid::pn(person),
-        "lid" if is_digits(person, 1, 20) => Jid::lid(person),
+        "s.whatsapp.net" | "c.us" | "hosted" if is_number(person) => Jid::pn(person),
+        "lid" | "hosted.lid" if is_digits(person, 1, 20) => Jid::lid(person),
         "g.us" if is_group(user) || is_digits(user, 10, 25) => Jid::group(user),
         _ => return Err(Wrong),
     };
@@ -99,6 +111,8 @@ mod tests {
             (json!("5511999999999:7@s.whatsapp.net"), chat(Jid::pn("5511999999999"))),
             (json!("5511999999999@c.us"), chat(Jid::pn("5511999999999"))),
             (json!("5511999999999@C.US"), chat(Jid::pn("5511999999999"))),
+            (json!("5511999999999:99@hosted"), chat(Jid::pn("5511999999999"))),
+            (json!("123456789012345:99@hosted.lid"), chat(Jid::lid("123456789012345"))),
             (json!("123456789012345@lid"), chat(Jid::lid("123456789012345"))),
             (json!("120363025246125486@g.us"), chat(Jid::group(group))),
             (json!("120363025246125486"), chat(Jid::group(group))),

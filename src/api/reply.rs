@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// On the answer to an `Idempotency-Key` that was seen before.
 pub(super) const REPLAYED: (HeaderName, HeaderValue) =
@@ -24,4 +24,24 @@ pub(super) fn json(status: StatusCode, body: &Value) -> Response {
 /// 200.
 pub(super) fn ok(body: &Value) -> Response {
     json(StatusCode::OK, body)
+}
+
+/// 200, with these members.
+pub(super) fn success(more: Value) -> Response {
+    ok(&with_success(more))
+}
+
+/// 200, and what was done.
+pub(super) fn done(message: &str) -> Response {
+    ok(&json!({ "success": true, "message": message }))
+}
+
+/// The envelope with these members.
+pub(super) fn with_success(more: Value) -> Value {
+    let mut body = Map::new();
+    body.insert("success".into(), true.into());
+    if let Value::Object(more) = more {
+        body.extend(more);
+    }
+    Value::Object(body)
 }

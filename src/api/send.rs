@@ -100,6 +100,27 @@ impl Common {
         faults: &mut Faults,
     ) -> Option<Self> {
         let recipient = recipient(&body.members, names, faults);
+        Self::to(recipient, caller, headers, body, faults)
+    }
+
+    /// The same for what changes a message that exists: a post of a newsletter is one.
+    pub(super) fn of_message(
+        caller: &Caller<ToSend>,
+        headers: &HeaderMap,
+        body: &Object,
+        faults: &mut Faults,
+    ) -> Option<Self> {
+        let recipient = recipient_read(recipient::of_message, &body.members, &TO, faults);
+        Self::to(recipient, caller, headers, body, faults)
+    }
+
+    fn to(
+        recipient: Option<Recipient>,
+        caller: &Caller<ToSend>,
+        headers: &HeaderMap,
+        body: &Object,
+        faults: &mut Faults,
+    ) -> Option<Self> {
         let reply_to = fields::text(&body.members, &["reply_to", "quoted_message_id"], faults);
         let mentions = mentions(&body.members, faults);
         let idempotency = idempotency(caller.token, headers, body, faults);
@@ -186,8 +207,17 @@ pub(super) fn recipient(
     names: &[&'static str],
     faults: &mut Faults,
 ) -> Option<Recipient> {
+    recipient_read(recipient::read, members, names, faults)
+}
+
+fn recipient_read(
+    read: fn(&Value) -> Option<Result<Recipient, recipient::Wrong>>,
+    members: &Map<String, Value>,
+    names: &[&'static str],
+    faults: &mut Faults,
+) -> Option<Recipient> {
     let field = names.first().copied().unwrap_or("recipient");
-    match fields::first(members, names).and_then(recipient::read) {
+    match fields::first(members, names).and_then(read) {
         Some(Ok(recipient)) => Some(recipient),
         Some(Err(recipient::Wrong)) => {
             faults.add(field, recipient::WRONG);
@@ -244,13 +274,33 @@ impl<I: Instance> Sending<I> {
         read: impl FnOnce(&Map<String, Value>, &mut Faults) -> Option<Body>,
         done: &str,
     ) -> Result<Response, ApiError> {
-        let Self { app, caller, headers, body } = self;
         let mut faults = Faults::default();
-        let command = Common::read(&caller, &headers, &body, &TO, &mut faults);
-        let said = read(&body.members, &mut faults);
+        let command = Common::read(&self.caller, &self.headers, &self.body, &TO, &mut faults);
+        self.hand_on(command, faults, read, done).await
+    }
+
+    /// The same about a message that exists.
+    pub(super) async fn change(
+        self,
+        read: impl FnOnce(&Map<String, Value>, &mut Faults) -> Option<Body>,
+        done: &str,
+    ) -> Result<Response, ApiError> {
+        let mut faults = Faults::default();
+        let command = Common::of_message(&self.caller, &self.headers, &self.body, &mut faults);
+        self.hand_on(command, faults, read, done).await
+    }
+
+    async fn hand_on(
+        self,
+        command: Option<Common>,
+        mut faults: Faults,
+        read: impl FnOnce(&Map<String, Value>, &mut Faults) -> Option<Body>,
+        done: &str,
+    ) -> Result<Response, ApiError> {
+        let said = read(&self.body.members, &mut faults);
         faults.check()?;
         let (Some(said), Some(command)) = (said, command) else { return Err(ApiError::Internal) };
-        send(&app, command.with(said), done).await
+        send(&self.app, command.with(said), done).await
     }
 }
 

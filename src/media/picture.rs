@@ -52,15 +52,7 @@ pub fn portrait(source: &mut dyn Source, format: Format) -> Option<Vec<u8>> {
             Format::Webp => ImageFormat::WebP,
             _ => return None,
         };
-        if source.seek(SeekFrom::End(0)).ok()? > MediaType::Image.max_bytes() {
-            return None;
-        }
-        source.seek(SeekFrom::Start(0)).ok()?;
-        let mut reader = ImageReader::with_format(BufReader::new(source), format);
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(MAX_ALLOCATION);
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().ok()?;
+        let mut decoder = reader(source, format)?.into_decoder().ok()?;
         let (width, height) = decoder.dimensions();
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let small =
@@ -85,15 +77,8 @@ pub fn portrait(source: &mut dyn Source, format: Format) -> Option<Vec<u8>> {
     })
 }
 
-type Decoded = (Option<u32>, Option<u32>, Option<Vec<u8>>);
-
-fn decode(source: &mut dyn Source, format: Format) -> Option<Decoded> {
-    let format = match format {
-        Format::Png => ImageFormat::Png,
-        Format::Gif => ImageFormat::Gif,
-        Format::Webp => ImageFormat::WebP,
-        _ => ImageFormat::Jpeg,
-    };
+/// Reads an image from its beginning, within the bounds of what one may be.
+fn reader(source: &mut dyn Source, format: ImageFormat) -> Option<ImageReader<BufReader<&mut dyn Source>>> {
     // Decoders of JPEG read the file whole: it must not be larger than an image may be.
     if source.seek(SeekFrom::End(0)).ok()? > MediaType::Image.max_bytes() {
         return None;
@@ -103,7 +88,19 @@ fn decode(source: &mut dyn Source, format: Format) -> Option<Decoded> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_ALLOCATION);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().ok()?;
+    Some(reader)
+}
+
+type Decoded = (Option<u32>, Option<u32>, Option<Vec<u8>>);
+
+fn decode(source: &mut dyn Source, format: Format) -> Option<Decoded> {
+    let format = match format {
+        Format::Png => ImageFormat::Png,
+        Format::Gif => ImageFormat::Gif,
+        Format::Webp => ImageFormat::WebP,
+        _ => ImageFormat::Jpeg,
+    };
+    let mut decoder = reader(source, format)?.into_decoder().ok()?;
     let (mut width, mut height) = decoder.dimensions();
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let small = u64::from(width) * u64::from(height) <= MAX_PIXELS && decoder.total_bytes() <= MAX_ALLOCATION;

@@ -45,6 +45,22 @@ pub struct Ack {
 }
 
 impl Ack {
+    /// The server's ack of a message that it took.
+    pub fn taken(id: &str, chat: &Jid, t: u64) -> Self {
+        Self {
+            class: "message".into(),
+            id: id.to_owned(),
+            peer: chat.clone(),
+            participant: None,
+            recipient: None,
+            kind: None,
+            error: None,
+            t: Some(t),
+            own: None,
+            phash: None,
+        }
+    }
+
     /// A client's ack of a stanza: `to`, `participant`, `recipient` and `type` repeat what it carried.
     pub fn of(stanza: &Node) -> Option<Self> {
         let identity_change = stanza.text("type") == Some("encrypt") && stanza.find("identity").is_some();

@@ -5,7 +5,10 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{Error, Tx, device::jid};
-use crate::{clock::Millis, wire::Jid};
+use crate::{
+    clock::Millis,
+    wire::{Jid, Server},
+};
 
 /// How long WhatsApp's answer for a number holds. Numbers do move, rarely; a day keeps a mistake short.
 const NUMBER_FRESH: Duration = Duration::from_secs(24 * 3600);
@@ -48,29 +51,40 @@ impl People<'_> {
 
     /// The other name of a person, if known; bare.
     pub fn other_name(&self, person: &Jid) -> Result<Option<Jid>, Error> {
+        let person = person.bare();
         match (person.is_pn(), person.is_lid()) {
-            (true, _) => self.lid_of(person),
-            (_, true) => self.pn_of(person),
+            (true, _) => self.lid_of(&person),
+            (_, true) => self.pn_of(&person),
             _ => Ok(None),
         }
     }
 
+    /// The name of a person by which a caller knows it best: the number where that is known; bare.
+    pub fn number_first(&self, person: &Jid) -> Result<Jid, Error> {
+        let person = person.bare();
+        let number = if person.is_lid() { self.pn_of(&person)? } else { None };
+        Ok(number.unwrap_or(person))
+    }
+
+    /// The hidden identity of a person, if it is known, under whichever name; bare.
+    pub fn lid_known(&self, person: &Jid) -> Result<Option<Jid>, Error> {
+        let person = person.bare();
+        if person.is_lid() { Ok(Some(person)) } else { self.lid_of(&person) }
+    }
+
     /// Under which name a device's Signal state is kept: its LID wherever one is known.
     pub fn signal_address(&self, device: &Jid) -> Result<Jid, Error> {
-        if device.is_pn()
-            && let Some(lid) = self.lid_of(device)?
-        {
-            return Ok(lid.with_device(device.device()));
-        }
-        Ok(device.clone())
+        let lid = if device.bare().is_pn() { self.lid_of(device)? } else { None };
+        Ok(lid.map_or_else(|| device.clone(), |lid| device.under(&lid)))
     }
 
     /// Two names of one person, in any order. Sessions move to the LID, chats become one.
     /// `true` if this was news.
     pub fn learn(&self, one: &Jid, other: &Jid) -> Result<bool, Error> {
+        let (one, other) = (one.bare(), other.bare());
         let (lid, pn) = match (one.is_lid() && other.is_pn(), one.is_pn() && other.is_lid()) {
-            (true, _) => (one.bare(), other.bare()),
-            (_, true) => (other.bare(), one.bare()),
+            (true, _) => (one, other),
+            (_, true) => (other, one),
             _ => return Ok(false),
         };
         if lid.user().is_empty() || pn.user().is_empty() || self.lid_of(&pn)?.as_ref() == Some(&lid) {
@@ -122,14 +136,16 @@ impl People<'_> {
     fn move_signal_state(&self, pn: &Jid, lid: &Jid) -> Result<(), Error> {
         for table in ["session", "identity"] {
             let mut addresses = self.0.conn().prepare_cached(&format!(
-                "SELECT address FROM {table} WHERE address = ?1 OR address GLOB ?2"
+                "SELECT address FROM {table} WHERE address = ?1 OR address GLOB ?2 OR address GLOB ?3"
             ))?;
-            let pattern = format!("{}:*@{}", pn.user(), pn.server().as_str());
-            let found: Vec<String> =
-                addresses.query_map([pn.to_wire(), pattern], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let [ordinary, hosted] =
+                [Server::Pn, Server::Hosted].map(|server| format!("{}:*@{}", pn.user(), server.as_str()));
+            let found: Vec<String> = addresses
+                .query_map([pn.to_wire(), ordinary, hosted], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
             for address in found {
                 let device: Jid = jid(address.clone())?;
-                let target = lid.with_device(device.device()).to_wire();
+                let target = device.under(lid).to_wire();
                 self.0
                     .conn()
                     .prepare_cached(&format!("UPDATE OR IGNORE {table} SET address = ?2 WHERE address = ?1"))?

@@ -119,6 +119,15 @@ impl Queue<'_> {
         Ok(statement.query_map(params![after, limit], outgoing)?.collect::<Result<_, _>>()?)
     }
 
+    /// The first `limit` sends to a chat that were written and not acknowledged, in order.
+    pub fn written_to(&self, recipient: &str, limit: usize) -> Result<Vec<Outgoing>, Error> {
+        let mut statement = self.0.conn().prepare_cached(&format!(
+            "{OUTGOING} WHERE stanza IS NOT NULL AND recipient = ?1 ORDER BY seq LIMIT ?2"
+        ))?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(statement.query_map(params![recipient, limit], outgoing)?.collect::<Result<_, _>>()?)
+    }
+
     /// The recipient was looked up, and the message has its row.
     pub fn resolve(&self, seq: i64, recipient: &Jid, message: i64) -> Result<(), Error> {
         self.0

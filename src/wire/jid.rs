@@ -159,15 +159,20 @@ impl Jid {
         Self { user: self.user.clone(), server: self.server, device: if possible { device } else { 0 } }
     }
 
-    /// Without the device; `c.us` becomes `s.whatsapp.net`. Hosted servers stay: see [`Self::account`].
+    /// The account behind any of its devices: without the device, and on the ordinary server where that is hosted. The
+    /// old `c.us` becomes `s.whatsapp.net`.
     pub fn bare(&self) -> Self {
-        let server = if self.server == Server::LegacyPn { Server::Pn } else { self.server };
-        Self { user: self.user.clone(), server, device: 0 }
+        Self { user: self.user.clone(), server: self.ordinary_server(), device: 0 }
     }
 
-    /// The account behind any of its devices: bare, and on the ordinary server where the device is hosted.
-    pub fn account(&self) -> Self {
-        Self { user: self.user.clone(), server: self.ordinary_server(), device: 0 }
+    /// This device under the account's other name.
+    pub fn under(&self, name: &Jid) -> Self {
+        let server = match (self.server, name.server) {
+            (Server::Hosted | Server::HostedLid, Server::Pn) => Server::Hosted,
+            (Server::Hosted | Server::HostedLid, Server::Lid) => Server::HostedLid,
+            (_, server) => server,
+        };
+        Self { user: name.user.clone(), server, device: self.device }
     }
 
     fn ordinary_server(&self) -> Server {
@@ -180,7 +185,7 @@ impl Jid {
 
     /// Whether [`Self::bare`] would change nothing.
     pub fn is_bare(&self) -> bool {
-        self.device == 0 && self.server != Server::LegacyPn
+        self.device == 0 && self.server == self.ordinary_server()
     }
 
     /// A phone-number user on `s.whatsapp.net`, any device.
@@ -430,10 +435,12 @@ mod tests {
         for same in ["15551230001:4@s.whatsapp.net", "15551230001@c.us", "15551230001:99@hosted"] {
             let other: Jid = same.parse().unwrap();
             assert!(phone.same_user(&other) && other.is_user() && !other.is_bare());
-            assert_eq!(other.account(), phone);
+            assert_eq!(other.bare(), phone);
         }
         assert!(!phone.same_user(&Jid::lid("15551230001")));
-        assert_eq!("1:99@hosted".parse::<Jid>().unwrap().bare().to_wire(), "1@hosted");
+        let hosted: Jid = "1:99@hosted".parse().unwrap();
+        assert_eq!(hosted.under(&Jid::lid("2")).to_wire(), "2:99@hosted.lid");
+        assert_eq!(Jid::pn("1").with_device(4).under(&Jid::lid("2")), Jid::lid("2").with_device(4));
         assert_eq!("1@c.us".parse::<Jid>().unwrap().bare(), Jid::pn("1"));
         assert!(phone.is_bare() && phone.is_pn() && !phone.is_lid() && !phone.is_server());
         assert!(Jid::server_itself().is_server() && !Jid::server_itself().is_user());

@@ -55,6 +55,7 @@ async fn ask(
 ) -> (Answer, Vec<GroupCommand>) {
     let story = Story::new();
     story.instance.tells(answer.map(Told::Group));
+    story.store.write(|tx| tx.people().learn(&Jid::pn(ANA), &Jid::lid("77"))).await.unwrap();
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let answer = story.call(method, path, &body).await;
     let asked = story.instance.asked(|asked| std::mem::take(&mut asked.questions));
@@ -72,7 +73,7 @@ async fn groups_are_listed_page_by_page() {
     assert_eq!(asked, [GroupCommand::List]);
     let body = answer.json();
     let one = json!({ "jid": format!("{ID}@g.us"), "subject": "Marketing Team", "size": 2,
-        "owner": format!("{ANA}@s.whatsapp.net"), "description": "Team discussions",
+        "owner": format!("{ANA}@s.whatsapp.net"), "owner_lid": "77@lid", "description": "Team discussions",
         "community": false, "parent": null, "is_announcement": false });
     assert_eq!(body["groups"], json!([one, one, one]));
     assert_eq!((&body["success"], &body["total"], &body["page"]), (&json!(true), &json!(3), &json!(1)));
@@ -97,7 +98,13 @@ async fn a_group_is_made_and_shown() {
     let body = answer.json();
     assert_eq!(body["group"], json!({ "jid": format!("{ID}@g.us"), "subject": "Marketing Team" }));
     assert_eq!(body["message"], "Group created successfully");
-    assert_eq!(body["participants"][1], json!({ "jid": format!("{BEA}@s.whatsapp.net"), "status": "403" }));
+    assert_eq!(
+        body["participants"],
+        json!([
+            { "jid": format!("{ANA}@s.whatsapp.net"), "lid": "77@lid", "status": "200" },
+            { "jid": format!("{BEA}@s.whatsapp.net"), "lid": null, "status": "403" }
+        ])
+    );
 
     for path in [format!("/groups/{ID}@g.us"), format!("/groups/{ID}%40g.us"), format!("/groups/{ID}")] {
         let (answer, asked) = ask(Ok(GroupAnswer::Group(Box::new(view()))), "GET", &path, Value::Null).await;
@@ -189,8 +196,8 @@ async fn each_person_has_a_result_and_all_refused_is_a_refusal() {
         assert_eq!(asked, [GroupCommand::Members { group: jid(), change, people }]);
         assert_eq!(answer.json()["message"], message);
         let expected = json!([
-            { "jid": format!("{ANA}@s.whatsapp.net"), "status": "200" },
-            { "jid": format!("{BEA}@s.whatsapp.net"), "status": "409" }
+            { "jid": format!("{ANA}@s.whatsapp.net"), "lid": "77@lid", "status": "200" },
+            { "jid": format!("{BEA}@s.whatsapp.net"), "lid": null, "status": "409" }
         ]);
         assert_eq!(answer.json()["participants"], expected);
         let (answer, _) = ask(Ok(results([403, 409])), method, &path, body()).await;

@@ -142,6 +142,26 @@ async fn own_messages_are_edited_and_taken_back() {
 }
 
 #[tokio::test]
+async fn own_posts_are_changed_like_messages_but_no_message_is_sent_to_a_newsletter() {
+    let story = Story::new();
+    let newsletter = "120363100000000001@newsletter";
+    let body = json!({ "to": newsletter, "message": "better" });
+    assert_eq!(story.call("PATCH", "/messages/3EB0AA", &body.to_string()).await.status, 200);
+    assert_eq!(story.call("DELETE", &format!("/messages/3EB0AA?to={newsletter}"), "").await.status, 200);
+    let to: Vec<Recipient> =
+        story.instance.asked(|asked| asked.sends.drain(..).map(|send| send.recipient).collect());
+    let jid = || Recipient::Jid(newsletter.parse().unwrap());
+    assert_eq!(to, [jid(), jid()]);
+    for wrong in ["12036310000000000x@newsletter", "1@newsletter", "@newsletter"] {
+        let body = json!({ "to": wrong, "message": "better" });
+        assert!(refused("PATCH", "/messages/3EB0AA", body).await["to"].is_array(), "{wrong}");
+    }
+    assert!(refused("POST", "/send-message", body).await["recipient"].is_array());
+    let for_me = format!("/messages/3EB0AA?to={newsletter}&for=me");
+    assert!(refused("DELETE", &for_me, json!({})).await["to"].is_array());
+}
+
+#[tokio::test]
 async fn one_key_is_not_the_same_for_two_messages() {
     let story = Story::new();
     let body = json!({ "to": TO, "message": "better" }).to_string();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 use wazap::{
     account::{
-        Body, BusinessView, Catalogue, GroupAnswer, GroupCommand, LabelChange, ProfileAnswer, ProfileCommand,
-        Question, Recipient, StateChange, Told,
+        Body, BusinessView, Catalogue, CommunityAnswer, CommunityCommand, GroupAnswer, GroupCommand,
+        LabelChange, ProfileAnswer, ProfileCommand, Question, Recipient, StateChange, Told,
     },
     daemon::Shown,
     store::{
@@ -27,13 +27,15 @@ const PN: &str = "5511999999999";
 const LID: &str = "123456789012345";
 const GROUP: &str = "120363025246125486";
 /// The person, as callers write it. The last is the number from before the ninth digit.
-const PERSON: [&str; 7] = [
+const PERSON: [&str; 9] = [
     PN,
     "+5511999999999",
     "5511999999999@s.whatsapp.net",
     "5511999999999:3@s.whatsapp.net",
     "5511999999999@c.us",
     "123456789012345@lid",
+    "5511999999999:99@hosted",
+    "123456789012345:99@hosted.lid",
     "551199999999",
 ];
 const GROUPS: [&str; 2] = [GROUP, "120363025246125486@g.us"];
@@ -118,6 +120,19 @@ const TABLE: &[Row] = &[
     ("GET", "/groups/{jid}/requests", Group, "/groups/$/requests", ""),
     ("POST", "/groups/{jid}/requests", Group, "/groups/$/requests", r#"{"approve":["5511999999999"]}"#),
     ("POST", "/groups/{jid}/requests", Person, "/groups/120363025246125486/requests", r#"{"approve":["$"]}"#),
+    ("GET", "/communities/{jid}", Group, "/communities/$", ""),
+    ("DELETE", "/communities/{jid}", Group, "/communities/$", ""),
+    ("POST", "/communities/{jid}/groups", Group, "/communities/$/groups", r#"{"subject":"Team","participants":["5511999999999"]}"#),
+    ("POST", "/communities/{jid}/groups", Person, "/communities/120363025246125486/groups", r#"{"subject":"Team","participants":["$"]}"#),
+    ("PUT", "/communities/{jid}/groups/{group}", Group, "/communities/$/groups/120363025246125487", ""),
+    ("PUT", "/communities/{jid}/groups/{group}", Group, "/communities/120363025246125487/groups/$", ""),
+    ("DELETE", "/communities/{jid}/groups/{group}", Group, "/communities/$/groups/120363025246125487", ""),
+    ("DELETE", "/communities/{jid}/groups/{group}", Group, "/communities/120363025246125487/groups/$", ""),
+    ("POST", "/communities/{jid}/groups/{group}/join", Group, "/communities/$/groups/120363025246125487/join", ""),
+    ("POST", "/communities/{jid}/groups/{group}/join", Group, "/communities/120363025246125487/groups/$/join", ""),
+    ("GET", "/communities/{jid}/participants", Group, "/communities/$/participants", ""),
+    ("DELETE", "/communities/{jid}/participants", Group, "/communities/$/participants", r#"{"participants":["5511999999999"]}"#),
+    ("DELETE", "/communities/{jid}/participants", Person, "/communities/120363025246125486/participants", r#"{"participants":["$"]}"#),
     ("POST", "/mark-read", Chat, "/mark-read", r#"{"to":"$","message_ids":["M1"]}"#),
     ("POST", "/send-presence", Chat, "/send-presence", r#"{"to":"$","state":"typing"}"#),
     // Not whom somebody is, but which numbers have an account: JIDs are none. tests/api/numbers.rs has its spellings.
@@ -131,7 +146,7 @@ const NAMELESS: &[(&str, &str)] = &[
     ("GET", "/contacts"), ("GET", "/account"), ("PATCH", "/account"), ("PUT", "/account/picture"),
     ("DELETE", "/account/picture"), ("GET", "/account/privacy"), ("GET", "/blocklist"), ("GET", "/labels"),
     ("POST", "/labels"), ("GET", "/labels/{id}"), ("PATCH", "/labels/{id}"), ("DELETE", "/labels/{id}"),
-    ("GET", "/groups"), ("POST", "/groups/join"), ("GET", "/groups/invite/{code}"), ("POST", "/calls/{id}/reject"),
+    ("GET", "/groups"), ("POST", "/groups/join"), ("GET", "/communities"), ("POST", "/communities"), ("GET", "/groups/invite/{code}"), ("POST", "/calls/{id}/reject"),
     ("POST", "/presence"), ("GET", "/status"), ("GET", "/qr"), ("GET", "/qr.png"), ("GET", "/qr.svg"),
     ("GET", "/qr/stream"), ("GET", "/passkey"), ("POST", "/passkey"), ("DELETE", "/passkey"), ("POST", "/passkey/confirm"), ("POST", "/connect"), ("POST", "/disconnect"), ("GET", "/events"),
     ("GET", "/events/stream"), ("GET", "/instances/{uuid}/webhook"), ("PUT", "/instances/{uuid}/webhook"),
@@ -215,7 +230,17 @@ fn content(id: &str) -> Vec<u8> {
 /// What the scripted instance says to the questions of a route.
 fn answer(method: &str, route: &str, path: &str) -> Told {
     let told = |answer: GroupAnswer| Told::Group(answer);
+    let of_community = |answer: CommunityAnswer| Told::Community(answer);
     match (method, route) {
+        ("GET", "/communities/{jid}") => {
+            of_community(CommunityAnswer::Community { view: Box::new(view()), groups: Vec::new() })
+        }
+        ("POST", "/communities/{jid}/groups" | "/communities/{jid}/groups/{group}/join") => {
+            of_community(CommunityAnswer::Group(Box::new(view())))
+        }
+        ("GET", "/communities/{jid}/participants") => of_community(CommunityAnswer::Members(Vec::new())),
+        (_, "/communities/{jid}/participants") => of_community(CommunityAnswer::Results(vec![(pn(), 200)])),
+        (_, route) if route.starts_with("/communities/") => of_community(CommunityAnswer::Done),
         ("POST", "/groups") => {
             told(GroupAnswer::Created { view: Box::new(view()), results: vec![(pn(), 200)] })
         }
@@ -302,6 +327,21 @@ fn named(asked: &Asked, tx: &Tx<'_>) -> Vec<Jid> {
                 | GroupCommand::Requests(group)
                 | GroupCommand::Update { group, .. },
             ) => all.push(Recipient::Jid(group.clone())),
+            Question::Community(
+                CommunityCommand::Info(community)
+                | CommunityCommand::Members(community)
+                | CommunityCommand::Deactivate(community),
+            ) => all.push(Recipient::Jid(community.clone())),
+            Question::Community(
+                CommunityCommand::CreateGroup { community, people, .. }
+                | CommunityCommand::Remove { community, people },
+            ) => {
+                all.push(Recipient::Jid(community.clone()));
+                all.extend(people.iter().cloned().map(Recipient::Jid));
+            }
+            Question::Community(
+                CommunityCommand::Link { community, group, .. } | CommunityCommand::Join { community, group },
+            ) => all.extend([community, group].map(|jid| Recipient::Jid(jid.clone()))),
             Question::Group(GroupCommand::Create { people, .. }) => {
                 all.extend(people.iter().cloned().map(Recipient::Jid));
             }
@@ -339,9 +379,9 @@ async fn outcome(row: &Row, spelling: &str) -> (u16, Value, Vec<Jid>) {
 fn every_route_is_in_the_table_or_names_nobody() {
     for (method, route) in scopes::routes() {
         let named = TABLE.iter().any(|row| (row.0, row.1) == (method.as_str(), route.as_str()));
-        // A channel has one name only; communities read groups and people as the routes of groups do.
-        let nameless = ["/newsletters", "/communities"].iter().any(|area| route.starts_with(area))
-            || NAMELESS.contains(&(method.as_str(), route.as_str()));
+        // A channel has one name only.
+        let nameless =
+            route.starts_with("/newsletters") || NAMELESS.contains(&(method.as_str(), route.as_str()));
         assert!(named != nameless, "{method} {route}: whom does it name?");
     }
 }

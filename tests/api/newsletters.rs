@@ -154,10 +154,18 @@ async fn posts_are_read_newest_first_and_written_like_every_send() {
     let path = format!("/newsletters/{ID}/messages");
     let (answer, asked) = ask(posts, "GET", &format!("{path}?count=2&before=3EB0"), Value::Null).await;
     let before = Some(PostName::Message("3EB0".into()));
-    assert_eq!(asked, [NewsletterCommand::Posts { newsletter: jid(), count: 2, before }]);
+    assert_eq!(asked, [NewsletterCommand::Posts { newsletter: jid(), count: 2, before, since: None }]);
     assert_eq!(answer.json()["messages"], json!([{"server_id": 101}, {"server_id": 100}]));
-    let (answer, _) = ask(Ok(NewsletterAnswer::Done), "GET", &format!("{path}?count=101"), Value::Null).await;
-    assert_eq!(answer.error(), error(422, "VALIDATION_ERROR"));
+    let posts = || Ok(NewsletterAnswer::Posts(Vec::new()));
+    let since = format!("{path}?since=2025-12-30T14:30:00-03:00");
+    let (answer, asked) = ask(posts(), "GET", &since, Value::Null).await;
+    let at = Some(Millis::from_secs(1_767_115_800));
+    assert_eq!(asked, [NewsletterCommand::Posts { newsletter: jid(), count: 20, before: None, since: at }]);
+    assert_eq!(answer.status, 200);
+    for wrong in ["count=101", "since=yesterday", "since=2025-12-30T17:30:00Z&before=100"] {
+        let (answer, asked) = ask(posts(), "GET", &format!("{path}?{wrong}"), Value::Null).await;
+        assert_eq!((answer.error(), asked.len()), (error(422, "VALIDATION_ERROR"), 0), "{wrong}");
+    }
 
     let story = Story::new();
     let answer = story.call("POST", &path, &json!({"message": "hello"}).to_string()).await;

@@ -123,7 +123,7 @@ fn wrapper_of(content: &[u8]) -> Option<u32> {
 }
 
 /// The same message with another text or caption; a kind that has none stays as it is.
-fn retold(content: &[u8], says: &str) -> Option<Vec<u8>> {
+pub(in crate::account) fn retold(content: &[u8], says: &str) -> Option<Vec<u8>> {
     if member(content, 1)?.is_some() {
         return replaced(content, 1, 1, says.as_bytes());
     }

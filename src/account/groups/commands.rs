@@ -12,8 +12,8 @@ use crate::{
     },
     clock::Millis,
     stanza::{
-        AddRequest, GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, Place, joined, read_groups,
-        read_invite, read_join_requests, read_results,
+        AddRequest, GroupInfo, GroupQuery, GroupSetting, Iq, MemberChange, joined, read_groups, read_invite,
+        read_join_requests, read_results,
     },
     store::{
         groups::{Group, Role},
@@ -464,10 +464,7 @@ impl Account {
     }
 
     pub(in crate::account) fn lid_known(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Jid>, Error> {
-        if person.is_lid() {
-            return Ok(Some(person.bare()));
-        }
-        Ok(turn.tx.people().lid_of(person)?)
+        Ok(turn.tx.people().lid_known(person)?)
     }
 
     pub(in crate::account) fn group_view(
@@ -494,31 +491,18 @@ impl Account {
         };
         let mut members = Vec::new();
         for member in &info.members {
-            let names = [Some(&member.jid), member.alt.as_ref()];
-            let lid = names.into_iter().flatten().find(|name| name.is_lid()).map(Jid::bare);
-            let pn = names.into_iter().flatten().find(|name| name.is_pn()).map(Jid::bare);
-            let jid = pn.unwrap_or_else(|| member.jid.bare());
-            members.push(GroupMember { jid, lid, role: role(member.rank) });
+            // What the server does not tell of somebody here may be known from elsewhere.
+            if let Some(alt) = &member.alt {
+                turn.tx.people().learn(&member.jid, alt)?;
+            }
+            let lid = self.lid_known(&member.jid, turn)?;
+            members.push(GroupMember {
+                jid: self.number_first(&member.jid, turn)?,
+                lid,
+                role: role(member.rank),
+            });
         }
-        let group = Group {
-            jid: info.jid.clone(),
-            subject: info.subject.clone(),
-            description: info.description.as_ref().map(|description| description.text.clone()),
-            description_id: None,
-            owner,
-            created: info.created,
-            by_lid: info.by_lid,
-            announce: info.announce,
-            locked: info.locked,
-            ephemeral: info.ephemeral,
-            admins_add: info.admins_add,
-            approval: info.approval,
-            member: info.members.iter().any(|member| self.is_own(&member.jid)),
-            community: info.place == Place::Community,
-            parent: info.place.parent().cloned(),
-            announcements: matches!(info.place, Place::Announcements(_)),
-            fetched_at: turn.now,
-        };
+        let group = Group { description_id: None, owner, ..self.group_of(info, turn.now) };
         Ok(GroupView { group, members })
     }
 }

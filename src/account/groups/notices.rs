@@ -240,15 +240,13 @@ impl Account {
             },
         };
         let chat = turn.tx.messages().chat(&notice.group)?;
-        let author = match &notice.actor {
-            Some(actor) => Some(self.number_first(actor, turn)?.user().to_owned()),
-            None => None,
-        };
+        let (author, author_lid) = self.author_told(notice.actor.as_ref(), turn)?;
         let at = if notice.t == 0 { turn.now } else { crate::clock::Millis::from_secs(notice.t) };
         let mut data = json!({
             "group_jid": notice.group.to_wire(),
             "action": action,
             "author_number": author,
+            "author_lid": author_lid,
         });
         if let Some(members) = data.as_object_mut() {
             members.extend(more);

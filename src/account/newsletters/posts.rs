@@ -6,14 +6,16 @@ use serde_json::Value;
 use super::{is_newsletter, told::numbers};
 use crate::{
     account::{
-        Error, content,
+        Error,
+        content::{self, Kind},
         dispatch::{Account, Turn},
         events::{Posted, Reported, incoming},
         receive::{file, fresh_uuid},
+        send::WINDOW,
     },
     clock::Millis,
     proto::{self, MessageKey as WireKey, message::ProtocolMessage},
-    stanza::{Post, newsletter_post},
+    stanza::{Class, Post, newsletter_post},
     store::{
         messages::{MessageKey, NewMessage, Progress},
         newsletters::PostFacts,
@@ -98,13 +100,29 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<Option<Value>, Error> {
         let chat = turn.tx.messages().chat(newsletter)?;
-        let content = post.content.as_deref().and_then(read_content).unwrap_or_default();
-        // What nobody named goes by its number.
-        let wa_id = post.id.clone().unwrap_or_else(|| post.server_id.to_string());
+        // Where only numbers changed, nothing else is told.
+        let known = match turn.tx.newsletters().message(chat.id, post.server_id)? {
+            Some(row) if post.content.is_none() => turn.tx.messages().by_row(row)?,
+            _ => None,
+        };
+        let key = MessageKey {
+            chat: chat.id,
+            // What nobody named goes by its number.
+            wa_id: post.id.clone().unwrap_or_else(|| post.server_id.to_string()),
+            from_me: post.own,
+            participant: None,
+        };
+        let (key, at, content) = match known {
+            Some(known) => (known.key, known.at, known.content),
+            None => {
+                let content = post.content.as_deref().and_then(read_content).unwrap_or_default();
+                (key, Millis::from_secs(post.t), content)
+            }
+        };
         let message = NewMessage {
-            key: MessageKey { chat: chat.id, wa_id, from_me: post.own, participant: None },
+            key,
             uuid: fresh_uuid(turn),
-            at: Millis::from_secs(post.t),
+            at,
             push_name: None,
             content,
             progress: if post.own { Progress::Sent } else { Progress::Pending },
@@ -114,7 +132,7 @@ impl Account {
             views: post.views,
             reactions: post.reactions.clone().unwrap_or_default(),
         };
-        if post.id.is_some() && content::has_content(&message.content) {
+        if (post.id.is_some() || post.content.is_none()) && content::has_content(&message.content) {
             if let Some(row) = turn.tx.messages().insert(&message)? {
                 file(row, &message.content, turn)?;
             }
@@ -128,7 +146,7 @@ impl Account {
             key: &message.key,
             chat: &chat,
             author: newsletter,
-            sender: newsletter,
+            lid: None,
             at: message.at,
             push_name: None,
             content: &message.content,
@@ -147,20 +165,50 @@ impl Account {
         newsletter: &Jid,
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
-        let class = content::class(&row.content);
-        let mut message = proto::Message::decode(row.content.as_slice()).unwrap_or_default();
+        let (id, edit, says) = match content::kind(&row.content) {
+            Kind::Edit { key, content } => {
+                let id = key.id.unwrap_or_default();
+                let says = said_anew(newsletter, &id, content, turn)?;
+                (id, Some("3"), Some(says))
+            }
+            Kind::Revoke { key } => (key.id.unwrap_or_default(), Some("8"), None),
+            _ => (row.wa_id.clone(), None, Some(row.content.clone())),
+        };
+        // Of what is taken back nothing is left to say: a text without content.
+        let class = says.as_deref().map_or(Class::PLAIN, Class::of);
+        let mut message = proto::Message::decode(says.as_deref().unwrap_or_default()).unwrap_or_default();
         // A secret that everybody is told keeps nothing.
         message.message_context_info = None;
         let post = Post {
             kind: class.kind.to_owned(),
+            edit: edit.map(str::to_owned),
             mediatype: class.mediatype.map(str::to_owned),
             content: Some(message.encode_to_vec()),
             ..Post::default()
         };
-        if self.write_node(row, &newsletter_post(newsletter, &row.wa_id, &post), 0, turn)? {
+        if self.write_node(row, &newsletter_post(newsletter, &id, &post), 0, turn)? {
             self.report_departure(row, newsletter, turn)?;
         }
         Ok(true)
+    }
+
+    /// The send that an ack of this id is of. A change of a post goes by the id of the post; of several that are under
+    /// way, the server answers the one first that was written first.
+    pub(in crate::account) fn acknowledged(
+        &self,
+        chat: &Jid,
+        id: &str,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Row>, Error> {
+        let found = turn.tx.queue().find(id)?;
+        if found.is_some() || !is_newsletter(chat) {
+            return Ok(found);
+        }
+        let changes = |row: &Row| match content::kind(&row.content) {
+            Kind::Edit { key, .. } | Kind::Revoke { key } => key.id.as_deref() == Some(id),
+            _ => false,
+        };
+        Ok(turn.tx.queue().written_to(&chat.to_wire(), WINDOW)?.into_iter().find(changes))
     }
 
     /// The server has taken a post: the number that it gave it.
@@ -169,6 +217,15 @@ impl Account {
         let Some(message) = turn.tx.messages().find_own(id)? else { return Ok(()) };
         Ok(turn.tx.newsletters().note(message.id, message.key.chat, server_id)?)
     }
+}
+
+/// What a post says from now on. A picture, film or file stays what it is: another text is another caption.
+fn said_anew(newsletter: &Jid, id: &str, edited: Vec<u8>, turn: &Turn<'_>) -> Result<Vec<u8>, Error> {
+    let Some(chat) = turn.tx.messages().find_chat(newsletter)? else { return Ok(edited) };
+    let Some(post) = turn.tx.messages().find_in_chat(chat.id, id)? else { return Ok(edited) };
+    let captioned = content::media_type(&post.content).and_then(|_| content::text_of(&edited));
+    let anew = captioned.and_then(|caption| content::retold(content::inner(&post.content), &caption));
+    Ok(anew.unwrap_or(edited))
 }
 
 /// What is inside the wrappers of a post that makes sense.

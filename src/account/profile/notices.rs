@@ -119,15 +119,13 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let chat = turn.tx.messages().chat(&notice.of)?;
-        let author = match &notice.author {
-            Some(author) => Some(self.number_first(author, turn)?.user().to_owned()),
-            None => None,
-        };
+        let (author, author_lid) = self.author_told(notice.author.as_ref(), turn)?;
         let at = t.filter(|t| *t > 0).map_or(turn.now, Millis::from_secs);
         let data = json!({
             "group_jid": notice.of.to_wire(),
             "action": if notice.id.is_some() { "picture" } else { "picture_removed" },
             "author_number": author,
+            "author_lid": author_lid,
             "picture_id": notice.id,
             "timestamp": at.rfc3339_offset(),
             "conversation_id": chat.id,

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Missing, enc, meta};
+use super::{Missing, enc};
 use crate::{
     account::{
-        Error, content,
+        Error,
         dispatch::{Account, Turn},
         sender_keys::with_distribution,
     },
@@ -14,7 +14,7 @@ use crate::{
         padding,
         signal::{CiphertextKind, SenderKeys},
     },
-    stanza::{Enc, EncKind, Outgoing, participant_hash},
+    stanza::{Class, Enc, EncKind, participant_hash},
     store::queue::Outgoing as Row,
     wire::{Jid, Node},
 };
@@ -168,14 +168,12 @@ impl Account {
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
         let Readers { chat, people, mode, .. } = &prepared.readers;
-        let class = content::class(&row.content);
+        let class = Class::of(&row.content);
         let mut keys = match turn.tx.sender_keys().own(chat)? {
             Some(keys) => keys,
             None => SenderKeys::generate(turn.rng),
         };
-        let mut stanza = Outgoing::text(row.wa_id.clone(), chat.clone());
-        stanza.kind = class.kind.to_owned();
-        stanza.edit = class.edit.map(str::to_owned);
+        let mut stanza = class.stanza(row.wa_id.clone(), chat.clone());
         stanza.addressing_mode = mode.map(str::to_owned);
         stanza.phash.clone_from(&prepared.phash);
         // From this message on.
@@ -191,7 +189,7 @@ impl Account {
             let Ok(ciphertext) = session.encrypt(&told) else { continue };
             turn.tx.signal().set_session(&address, &session)?;
             opens |= ciphertext.kind == CiphertextKind::PreKey;
-            stanza.participants.push((device.clone(), Some(enc(ciphertext, content::PLAIN))));
+            stanza.participants.push((device.clone(), Some(enc(ciphertext, Class::PLAIN))));
         }
         turn.tx.sender_keys().tell(chat, stanza.participants.iter().map(|(device, _)| device))?;
         prepared.told.extend(stanza.participants.iter().map(|(device, _)| device.clone()));
@@ -200,10 +198,8 @@ impl Account {
             let named: BTreeSet<Jid> = stanza.participants.iter().map(|(device, _)| device.bare()).collect();
             let rest = people.iter().filter(|person| !named.contains(*person));
             stanza.participants.extend(rest.map(|person| (person.clone(), None)));
-            let meta = meta(class).unwrap_or_else(|| Node::new("meta"));
+            let meta = stanza.extras.pop().unwrap_or_else(|| Node::new("meta"));
             stanza.extras.push(meta.attr("status_setting", "contacts"));
-        } else {
-            stanza.extras.extend(meta(class));
         }
         if opens {
             stanza.device_identity = self.device.paired.as_ref().map(|p| p.device_identity.clone());
@@ -215,10 +211,7 @@ impl Account {
             return self.give_up(row, 500, turn).map(|()| false);
         };
         turn.tx.sender_keys().set_own(chat, &keys)?;
-        let mut common = Enc::new(EncKind::SenderKey, ciphertext);
-        common.mediatype = class.mediatype.map(str::to_owned);
-        common.hide_failure = class.hide;
-        stanza.direct = Some(common);
+        stanza.direct = Some(class.enc(Enc::new(EncKind::SenderKey, ciphertext)));
         let written = self.write(row, &stanza, turn)?;
         if written {
             self.report_departure(row, chat, turn)?;

@@ -8,6 +8,7 @@ use crate::{
         dispatch::{Account, Effect, Turn},
         link::Query,
     },
+    clock::Millis,
     crypto::{PublicKey, adv, signal::Local},
     stanza::{BundleAnswer, DeviceAnswer, FetchedBundle, Iq, UsyncAnswer, UsyncQuery, contact_digits},
     store::{people::Number, queue::Outgoing as Row},
@@ -156,26 +157,31 @@ impl Account {
         Ok(known.filter(|(_, at)| turn.now.since(*at) < DEVICES_FRESH).map(|(devices, _)| devices))
     }
 
+    /// The answer to a lookup; `None`: refused, or no answer at all, and asked again later.
+    fn looked_up<T>(&mut self, node: &Node, read: Option<T>, what: &'static str, now: Millis) -> Option<T> {
+        let refusal = Iq::refusal(node).map(|refusal| refusal.code);
+        let found = read.filter(|_| refusal.is_none());
+        if found.is_none() {
+            tracing::warn!(code = refusal, what, "could not be had");
+        }
+        if let Some(conn) = &mut self.conn {
+            if found.is_some() {
+                conn.was_answered();
+            } else {
+                conn.ask_again(refusal, now);
+            }
+        }
+        found
+    }
+
     pub(in crate::account) fn devices_answered(
         &mut self,
         people: &[Jid],
         node: &Node,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let answers = match (Iq::refusal(node), UsyncAnswer::parse_all(node)) {
-            (None, Ok(answers)) => answers,
-            (refusal, _) => {
-                let code = refusal.map(|r| r.code);
-                tracing::warn!(code, "device lists could not be had");
-                if let Some(conn) = &mut self.conn {
-                    conn.ask_again(code, turn.now);
-                }
-                return Ok(());
-            }
-        };
-        if let Some(conn) = &mut self.conn {
-            conn.was_answered();
-        }
+        let found = self.looked_up(node, UsyncAnswer::parse_all(node).ok(), "device lists", turn.now);
+        let Some(answers) = found else { return Ok(()) };
         let answers: HashMap<&Jid, &UsyncAnswer> =
             answers.iter().rev().map(|answer| (&answer.jid, answer)).collect();
         for person in people {
@@ -201,20 +207,8 @@ impl Account {
         node: &Node,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let answer = match (Iq::refusal(node), BundleAnswer::parse(node)) {
-            (None, Ok(answer)) => answer,
-            (refusal, _) => {
-                let code = refusal.map(|r| r.code);
-                tracing::warn!(code, "prekey bundles could not be had");
-                if let Some(conn) = &mut self.conn {
-                    conn.ask_again(code, turn.now);
-                }
-                return Ok(());
-            }
-        };
-        if let Some(conn) = &mut self.conn {
-            conn.was_answered();
-        }
+        let found = self.looked_up(node, BundleAnswer::parse(node).ok(), "prekey bundles", turn.now);
+        let Some(answer) = found else { return Ok(()) };
         let entries: HashMap<&Jid, &FetchedBundle> =
             answer.0.iter().rev().map(|entry| (&entry.device, entry)).collect();
         for device in devices {

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{ask, done, read};
+use super::{ask, read};
 use crate::{
     account::{ProfileAnswer, ProfileCommand, Recipient},
     api::{
@@ -74,7 +74,7 @@ pub(in crate::api) async fn block<I: Instance>(
     // The list is kept by hidden identity, which the look-up tells.
     read::on_whatsapp(&app, &who).await?;
     ask(&app, ProfileCommand::Block { who, block }).await?;
-    Ok(done(if block { "Contact blocked successfully" } else { "Contact unblocked successfully" }))
+    Ok(reply::done(if block { "Contact blocked successfully" } else { "Contact unblocked successfully" }))
 }
 
 /// `GET /blocklist`: as WhatsApp has it now; as last known while there is no connection.
@@ -118,7 +118,7 @@ pub(in crate::api) async fn watch<I: Instance>(
             faults.add("jid", format!("The presence of at most {MAX_WATCHED} people can be followed."));
             Err(ApiError::Validation(faults))
         }
-        _ => Ok(done("Presence is followed from now on")),
+        _ => Ok(reply::done("Presence is followed from now on")),
     }
 }
 
@@ -130,7 +130,7 @@ pub(in crate::api) async fn unwatch<I: Instance>(
 ) -> Result<Response, ApiError> {
     let asked = app.parts.instance.ask(ProfileCommand::Unwatch(read::person(&jid)?)).await;
     asked.map_err(|error| super::refusal(error, ApiError::ChatNotFound(jid)))?;
-    Ok(done("Presence is followed no more"))
+    Ok(reply::done("Presence is followed no more"))
 }
 
 /// `GET /chats/{jid}/presence`: what was last told.

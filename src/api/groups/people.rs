@@ -4,20 +4,21 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    ask,
     read::{group_id, people},
-    results, shape, success,
+    results,
 };
 use crate::{
     account::{AddRequest, Body, GroupAnswer, GroupCommand, MemberChange, Recipient, SendMessage},
     api::{
         ApiError, App, Instance,
+        asked::{ask, shape},
         auth::{Caller, ToSend},
         body::Object,
         fields::{self, Faults},
+        reply::success,
     },
     wire::Jid,
 };
@@ -42,7 +43,7 @@ pub(in crate::api) async fn participants_add<I: Instance>(
     };
     let sent =
         if invite && !invites.is_empty() { send_invites(&app, &group, &invites).await? } else { Vec::new() };
-    let mut shown = results(&all);
+    let mut shown = results(&app, &all).await?;
     for one in shown.as_array_mut().into_iter().flatten() {
         let who = |(jid, _): &&(Jid, _)| one["jid"] == jid.to_wire();
         let Some((jid, needed)) = invites.iter().find(who) else { continue };
@@ -135,8 +136,8 @@ async fn change<I: Instance>(
     faults.check()?;
     let (group, Some(people)) = (group_id(jid)?, people) else { return Err(ApiError::Internal) };
     let all = all_results(app, GroupCommand::Members { group, change, people }).await?;
-    some_done(&all)?;
-    Ok(success(json!({ "message": done, "participants": results(&all) })))
+    let shown = some_done(app, &all).await?;
+    Ok(success(json!({ "message": done, "participants": shown })))
 }
 
 /// `POST /groups/{jid}/requests`: `approve` and `reject`, at least one of them.
@@ -166,18 +167,17 @@ pub(in crate::api) async fn decide<I: Instance>(
             all.extend(all_results(&app, command).await?);
         }
     }
-    some_done(&all)?;
-    Ok(success(json!({ "message": "Requests handled successfully", "participants": results(&all) })))
+    let shown = some_done(&app, &all).await?;
+    Ok(success(json!({ "message": "Requests handled successfully", "participants": shown })))
 }
 
 async fn all_results<I: Instance>(app: &App<I>, command: GroupCommand) -> Result<Vec<(Jid, u16)>, ApiError> {
     Ok(shape!(ask(app, command).await?, GroupAnswer::Results(all) => all))
 }
 
-/// All refused is a refusal.
-fn some_done(all: &[(Jid, u16)]) -> Result<(), ApiError> {
-    if all.iter().any(|(_, code)| *code == 200) {
-        return Ok(());
-    }
-    Err(ApiError::GroupRefused(None, results(all)))
+/// The results as shown; all refused is a refusal.
+async fn some_done<I: Instance>(app: &App<I>, all: &[(Jid, u16)]) -> Result<Value, ApiError> {
+    let shown = results(app, all).await?;
+    let done = all.iter().any(|(_, code)| *code == 200);
+    if done { Ok(shown) } else { Err(ApiError::GroupRefused(None, shown)) }
 }

@@ -1,22 +1,24 @@
-//! What a phone's user can send, as `waE2E.Message`s, and the form of the stanza that each travels in.
+//! What a phone's user can send, as `waE2E.Message`s.
+
+mod file;
 
 use prost::Message as _;
 use rand::Rng as _;
 
+pub use file::FileKind;
+pub(crate) use file::Uploaded;
+
 use super::{AccountId, Namespace, OperateError, World};
 use crate::{
     clock::Millis,
-    crypto::media::Encrypted,
     proto::{
         self, ContextInfo, MessageContextInfo, MessageKey,
         message::{
-            AudioMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage,
-            FutureProofMessage, ImageMessage, LocationMessage, PollCreationMessage, ProtocolMessage,
-            ReactionMessage, StickerMessage, VideoMessage, poll_creation_message,
+            ContactMessage, ContactsArrayMessage, ExtendedTextMessage, LocationMessage, PollCreationMessage,
+            ProtocolMessage, ReactionMessage, poll_creation_message,
         },
     },
-    stanza::{Enc, Outgoing},
-    wire::{Jid, Node},
+    wire::Jid,
 };
 
 /// ProtocolMessage types (protocol 02, 14).
@@ -89,50 +91,6 @@ pub enum Sending {
     },
     /// A serialized `waE2E.Message`.
     Raw(Vec<u8>),
-}
-
-/// What kind of message a file becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A picture.
-    Image,
-    /// A video.
-    Video,
-    /// A short video that repeats without sound.
-    Gif,
-    /// A round video note.
-    Ptv,
-    /// Music and the like.
-    Audio,
-    /// A voice note.
-    Ptt,
-    /// Any file.
-    Document,
-    /// WebP.
-    Sticker,
-}
-
-/// A file that is uploaded, and what is said about it.
-pub(crate) struct Uploaded {
-    pub(crate) kind: FileKind,
-    pub(crate) mimetype: String,
-    pub(crate) caption: Option<String>,
-    pub(crate) filename: Option<String>,
-    pub(crate) seconds: Option<u32>,
-    pub(crate) view_once: bool,
-    pub(crate) quote: Option<String>,
-    pub(crate) media_key: [u8; 32],
-    pub(crate) encrypted: Encrypted,
-}
-
-/// How a message travels (protocol 02, 6.4 and 6.5).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Form {
-    pub(crate) kind: &'static str,
-    pub(crate) mediatype: Option<&'static str>,
-    pub(crate) edit: Option<&'static str>,
-    pub(crate) hide_failure: bool,
-    pub(crate) meta: Option<Node>,
 }
 
 impl World {
@@ -379,227 +337,4 @@ fn contacts(message: &mut proto::Message, contacts: Vec<(String, String)>) -> Re
         }
     }
     Ok(())
-}
-
-impl FileKind {
-    /// Reads the name that the control API uses.
-    pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "image" => Self::Image,
-            "video" => Self::Video,
-            "gif" => Self::Gif,
-            "ptv" => Self::Ptv,
-            "audio" => Self::Audio,
-            "ptt" => Self::Ptt,
-            "document" => Self::Document,
-            "sticker" => Self::Sticker,
-            _ => return None,
-        })
-    }
-
-    /// Of uploads, as clients name it.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Image | Self::Sticker => "image",
-            Self::Video | Self::Gif | Self::Ptv => "video",
-            Self::Audio | Self::Ptt => "audio",
-            Self::Document => "document",
-        }
-    }
-
-    pub(crate) const fn keys(self) -> crate::crypto::media::MediaKind {
-        use crate::crypto::media::MediaKind;
-        match self {
-            Self::Image => MediaKind::Image,
-            Self::Sticker => MediaKind::Sticker,
-            Self::Video | Self::Gif | Self::Ptv => MediaKind::Video,
-            Self::Audio | Self::Ptt => MediaKind::Audio,
-            Self::Document => MediaKind::Document,
-        }
-    }
-
-    /// What phones send of this kind.
-    pub(crate) const fn usual_mimetype(self) -> &'static str {
-        match self {
-            Self::Image => "image/jpeg",
-            Self::Video | Self::Gif | Self::Ptv => "video/mp4",
-            Self::Audio => "audio/mpeg",
-            Self::Ptt => "audio/ogg; codecs=opus",
-            Self::Document => "application/octet-stream",
-            Self::Sticker => "image/webp",
-        }
-    }
-}
-
-impl Uploaded {
-    fn message(
-        self,
-        url: String,
-        path: String,
-        context_info: Option<Box<ContextInfo>>,
-        now: Millis,
-    ) -> proto::Message {
-        let (kind, caption, seconds) = (self.kind, self.caption, self.seconds);
-        let url = Some(url);
-        let direct_path = Some(path);
-        let mimetype = Some(self.mimetype);
-        let media_key = Some(self.media_key.to_vec());
-        let media_key_timestamp = i64::try_from(now.secs()).ok();
-        let file_sha256 = Some(self.encrypted.file_sha256.to_vec());
-        let file_enc_sha256 = Some(self.encrypted.file_enc_sha256.to_vec());
-        let file_length = Some(self.encrypted.file_length);
-        let streaming_sidecar = self.encrypted.sidecar;
-        let view_once = self.view_once.then_some(true);
-        let mut message = proto::Message::default();
-        // The fields of each kind are the same, their numbers are not.
-        macro_rules! file {
-            ($message:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {
-                Some(Box::new($message {
-                    url,
-                    direct_path,
-                    mimetype,
-                    media_key,
-                    media_key_timestamp,
-                    file_sha256,
-                    file_enc_sha256,
-                    file_length,
-                    context_info,
-                    $($field $(: $value)?,)*
-                    ..Default::default()
-                }))
-            };
-        }
-        match kind {
-            FileKind::Image => message.image_message = file!(ImageMessage { caption, view_once }),
-            FileKind::Video | FileKind::Gif | FileKind::Ptv => {
-                let gif_playback = (kind == FileKind::Gif).then_some(true);
-                let video =
-                    file!(VideoMessage { caption, seconds, gif_playback, streaming_sidecar, view_once });
-                let member =
-                    if kind == FileKind::Ptv { &mut message.ptv_message } else { &mut message.video_message };
-                *member = video;
-            }
-            FileKind::Audio | FileKind::Ptt => {
-                let ptt = Some(kind == FileKind::Ptt);
-                message.audio_message = file!(AudioMessage { seconds, ptt, streaming_sidecar, view_once });
-            }
-            FileKind::Document => {
-                let file_name = Some(self.filename.unwrap_or_else(|| "file".into()));
-                let captioned = caption.is_some();
-                message.document_message =
-                    file!(DocumentMessage { title: file_name.clone(), file_name, caption });
-                if captioned {
-                    message = wrapped(message, |outer| &mut outer.document_with_caption_message);
-                }
-            }
-            FileKind::Sticker => message.sticker_message = file!(StickerMessage {}),
-        }
-        if self.view_once
-            && matches!(kind, FileKind::Image | FileKind::Video | FileKind::Audio | FileKind::Ptt)
-        {
-            message = wrapped(message, |outer| &mut outer.view_once_message_v2);
-        }
-        message
-    }
-}
-
-fn wrapped(
-    inner: proto::Message,
-    member: impl FnOnce(&mut proto::Message) -> &mut Option<Box<FutureProofMessage>>,
-) -> proto::Message {
-    let mut outer = proto::Message::default();
-    *member(&mut outer) = Some(Box::new(FutureProofMessage { message: Some(Box::new(inner)) }));
-    outer
-}
-
-impl Form {
-    pub(crate) fn text() -> Self {
-        Self { kind: "text", ..Self::default() }
-    }
-
-    /// A stanza in this form, without its ciphertexts.
-    pub(crate) fn stanza(&self, id: String, to: Jid) -> Outgoing {
-        Outgoing {
-            kind: self.kind.into(),
-            edit: self.edit.map(str::to_owned),
-            extras: self.meta.clone().into_iter().collect(),
-            ..Outgoing::text(id, to)
-        }
-    }
-
-    /// A ciphertext in this form.
-    pub(crate) fn enc(&self, enc: Enc) -> Enc {
-        let mediatype = self.mediatype.map(str::to_owned);
-        Enc { mediatype, hide_failure: self.hide_failure, ..enc }
-    }
-
-    pub(crate) fn of(message: &proto::Message) -> Self {
-        let wrapped = [
-            &message.ephemeral_message,
-            &message.view_once_message,
-            &message.view_once_message_v2,
-            &message.view_once_message_v2_extension,
-            &message.document_with_caption_message,
-            &message.lottie_sticker_message,
-        ];
-        if let Some(inner) = wrapped.into_iter().flatten().find_map(|wrapper| wrapper.message.as_ref()) {
-            return Self::of(inner);
-        }
-        if let Some(reaction) = &message.reaction_message {
-            let taken_back = reaction.text.as_deref().unwrap_or_default().is_empty();
-            let edit = taken_back.then_some("7");
-            return Self { kind: "reaction", edit, hide_failure: true, ..Self::default() };
-        }
-        let polls = [
-            &message.poll_creation_message,
-            &message.poll_creation_message_v2,
-            &message.poll_creation_message_v3,
-        ];
-        if polls.into_iter().any(Option::is_some) {
-            let meta = Some(Node::new("meta").attr("polltype", "creation"));
-            return Self { kind: "poll", meta, ..Self::default() };
-        }
-        if message.poll_update_message.is_some() {
-            let meta = Some(Node::new("meta").attr("polltype", "vote"));
-            return Self { kind: "poll", hide_failure: true, meta, ..Self::default() };
-        }
-        let of_others =
-            |protocol: &ProtocolMessage| protocol.key.as_ref().is_some_and(|key| key.from_me == Some(false));
-        let protocol = message.protocol_message.as_ref();
-        let (edit, hide_failure) = match protocol.and_then(|protocol| protocol.r#type) {
-            Some(MESSAGE_EDIT) => (Some("1"), true),
-            // Somebody else's, by who manages the group.
-            Some(REVOKE) if protocol.is_some_and(|protocol| of_others(protocol)) => (Some("8"), false),
-            Some(REVOKE) => (Some("7"), false),
-            _ => (None, false),
-        };
-        let mediatype = mediatype(message);
-        let kind = if mediatype.is_some() { "media" } else { "text" };
-        Self { kind, mediatype, edit, hide_failure, meta: None }
-    }
-}
-
-/// `mediatype` of the ciphertexts (protocol 03, 10).
-fn mediatype(message: &proto::Message) -> Option<&'static str> {
-    if message.image_message.is_some() {
-        Some("image")
-    } else if let Some(video) = &message.video_message {
-        Some(if video.gif_playback == Some(true) { "gif" } else { "video" })
-    } else if message.ptv_message.is_some() {
-        Some("ptv")
-    } else if let Some(audio) = &message.audio_message {
-        Some(if audio.ptt == Some(true) { "ptt" } else { "audio" })
-    } else if message.document_message.is_some() {
-        Some("document")
-    } else if message.sticker_message.is_some() {
-        Some("sticker")
-    } else if let Some(location) = &message.location_message {
-        Some(if location.is_live == Some(true) { "livelocation" } else { "location" })
-    } else if message.contact_message.is_some() {
-        Some("vcard")
-    } else if message.contacts_array_message.is_some() {
-        Some("contact_array")
-    } else {
-        None
-    }
 }

@@ -268,10 +268,9 @@ impl World {
         now: Millis,
     ) -> Result<Vec<MemberResult>, Refused> {
         let results = self.change_members_of(actor, jid, change, people, now)?;
-        let parent = self.group(jid)?.place.parent().cloned();
-        if let (MemberChange::Add, Some(community)) = (change, parent) {
+        if change == MemberChange::Add {
             let members: Vec<AccountId> = self.group(jid)?.members.keys().copied().collect();
-            self.come_along(&community, &members, now)?;
+            self.come_in(jid, &members, now)?;
         }
         Ok(results)
     }
@@ -398,8 +397,8 @@ impl World {
             false => GroupChange::Members(MemberChange::Add, vec![who]),
         };
         self.tell(&jid, actor, change, &[], now);
-        if let (false, Some(community)) = (waits, self.group(&jid)?.place.parent().cloned()) {
-            self.come_along(&community, &[actor], now)?;
+        if !waits {
+            self.come_in(&jid, &[actor], now)?;
         }
         Ok((jid, !waits))
     }

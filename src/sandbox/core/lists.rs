@@ -3,19 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     AccountId, DeviceRef, Namespace, OperateError, World,
-    compose::{Form, Sending},
+    compose::Sending,
     messages::{Plan, Refusal, schema},
     phone::Kept,
 };
 use crate::{
     clock::Millis,
-    proto,
-    stanza::{MAX_AUDIENCE, Outgoing, device_sent},
+    stanza::{Class, MAX_AUDIENCE, Outgoing, device_sent},
     wire::Jid,
 };
 
@@ -42,15 +40,15 @@ impl World {
         let message = self.compose(phone, &list, what, now)?;
         let message = self.with_secret(message);
         let id = self.random_hex(16);
-        let form = Form::of(&proto::Message::decode(message.as_slice()).unwrap_or_default());
-        let mut stanza = form.stanza(id.clone(), list.clone());
+        let class = Class::of(&message);
+        let mut stanza = class.stanza(id.clone(), list.clone());
         let copy = device_sent(&message, &list);
         let me = DeviceRef { account: phone, device: 0 };
         for account in others.into_iter().chain([phone]) {
             for device in self.devices_of(account).into_iter().filter(|device| *device != me) {
                 let plaintext = if account == phone { copy.clone() } else { message.clone() };
                 if let Some(enc) = self.phone_encrypts(phone, device, plaintext, now) {
-                    stanza.participants.push((self.jid(device, Namespace::Lid), Some(form.enc(enc))));
+                    stanza.participants.push((self.jid(device, Namespace::Lid), Some(class.enc(enc))));
                 }
             }
         }

@@ -44,18 +44,7 @@ impl World {
             Err(_) => return self.refuse_unreadable(from, node, now),
         };
         self.look_for_reuse(from, &out);
-        let mut ack = Ack {
-            class: "message".into(),
-            id: out.id.clone(),
-            peer: out.to.clone(),
-            participant: None,
-            recipient: None,
-            kind: None,
-            error: None,
-            t: Some(now.secs()),
-            own: None,
-            phash: None,
-        };
+        let mut ack = Ack::taken(&out.id, &out.to, now.secs());
         let resend = out.direct.as_ref().is_some_and(|enc| enc.count.is_some());
         let repeated = self.device(from).and_then(|d| d.recent.repeated(&out.id)).filter(|_| !resend);
         if let Some(t) = repeated {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use operate::{NewsletterView, PostView};
 use serde_json::{Value, json};
 
-use super::{AccountId, DeviceRef, World, phone::Received};
+use super::{AccountId, DeviceRef, World, phone::Received, profile::picture_path};
 use crate::{
     clock::Millis,
     stanza::{Ack, Notification, Post, build_posts, read_newsletter_views},
@@ -44,19 +44,19 @@ impl Role {
     }
 }
 
-struct Follower {
-    role: Role,
-    muted: bool,
+pub(super) struct Follower {
+    pub(super) role: Role,
+    pub(super) muted: bool,
 }
 
 /// A post, and what became of it.
-struct Kept {
-    post: Post,
-    author: AccountId,
-    reactions: BTreeMap<AccountId, String>,
-    views: BTreeSet<AccountId>,
+pub(super) struct Kept {
+    pub(super) post: Post,
+    pub(super) author: AccountId,
+    pub(super) reactions: BTreeMap<AccountId, String>,
+    pub(super) views: BTreeSet<AccountId>,
     /// When anything of it changed last, Unix seconds.
-    changed: u64,
+    pub(super) changed: u64,
 }
 
 impl Kept {
@@ -76,24 +76,31 @@ impl Kept {
 }
 
 pub(super) struct Newsletter {
-    jid: Jid,
-    name: String,
-    description: String,
-    invite: String,
-    created: u64,
+    pub(super) jid: Jid,
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) invite: String,
+    pub(super) created: u64,
     /// Microseconds, as the server writes it.
-    updated: u64,
-    followers: BTreeMap<AccountId, Follower>,
-    posts: Vec<Kept>,
-    next: u64,
+    pub(super) updated: u64,
+    pub(super) followers: BTreeMap<AccountId, Follower>,
+    /// Id of its picture.
+    pub(super) picture: Option<String>,
+    pub(super) posts: Vec<Kept>,
+    pub(super) next: u64,
     /// Who is told of changes, and until when.
-    live: BTreeMap<DeviceRef, Millis>,
+    pub(super) live: BTreeMap<DeviceRef, Millis>,
 }
 
 impl Newsletter {
     /// As one account sees it (protocol 05, 13.2); all numbers as text.
     fn object(&self, account: AccountId) -> Value {
         let updated = self.updated.to_string();
+        let picture = |kind: &str, letter: &str| {
+            let id = self.picture.as_deref().unwrap_or_default();
+            let path = self.picture.as_ref().map(|id| picture_path(id, letter)).unwrap_or_default();
+            json!({ "id": id, "type": kind, "direct_path": path })
+        };
         let follower = self.followers.get(&account);
         let mute = if follower.is_some_and(|follower| follower.muted) { "ON" } else { "OFF" };
         json!({
@@ -106,8 +113,8 @@ impl Newsletter {
                 "verification": "UNVERIFIED",
                 "name": { "id": updated, "text": self.name, "update_time": updated },
                 "description": { "id": updated, "text": self.description, "update_time": updated },
-                "picture": { "id": "", "type": "IMAGE", "direct_path": "" },
-                "preview": { "id": "", "type": "PREVIEW", "direct_path": "" },
+                "picture": picture("IMAGE", "n"),
+                "preview": picture("PREVIEW", "s"),
                 "settings": { "reaction_codes": { "value": "ALL" } },
             },
             "viewer_metadata": {
@@ -170,6 +177,7 @@ impl World {
             created: now.secs(),
             updated: now.0 * 1_000,
             followers: BTreeMap::from([(owner, Follower { role: Role::Owner, muted: false })]),
+            picture: None,
             posts: Vec::new(),
             next: FIRST_POST,
             live: BTreeMap::new(),
@@ -185,18 +193,7 @@ impl World {
             self.journal.refuse("message that does not parse");
             return true;
         };
-        let mut ack = Ack {
-            class: "message".into(),
-            id: id.clone(),
-            peer: to.clone(),
-            participant: None,
-            recipient: None,
-            kind: None,
-            error: None,
-            t: Some(now.secs()),
-            own: None,
-            phash: None,
-        };
+        let mut ack = Ack::taken(&id, &to, now.secs());
         let taken = match node.text("type") {
             Some("reaction") => self.newsletter_reacted(from, &to, node, now),
             Some("text" | "media" | "poll") => self.newsletter_posted(from, &to, &id, node, now),
@@ -244,13 +241,18 @@ impl World {
         }
         let known = newsletter.posts.iter().position(|kept| kept.post.id.as_deref() == Some(id));
         let server_id = match (known.and_then(|at| newsletter.posts.get_mut(at)), &edit) {
+            // Written again after a lost ack.
+            (Some(kept), Some(_))
+                if kept.post.edit == edit && kept.post.content.as_ref() == Some(&content) =>
+            {
+                return Ok((kept.post.server_id, Vec::new()));
+            }
             (Some(kept), Some(edit)) => {
                 kept.post.content = Some(content);
                 kept.post.edit = Some(edit.clone());
                 kept.changed = now.secs();
                 kept.post.server_id
             }
-            // Written again after a lost ack.
             (Some(kept), None) => return Ok((kept.post.server_id, Vec::new())),
             (None, Some(_)) => return Err(404),
             (None, None) => {

@@ -6,7 +6,6 @@ use prost::Message as _;
 
 use super::{
     AccountId, DeviceRef, Namespace, World,
-    compose::Form,
     phone::{Kept, Phone},
 };
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
         signal::{SenderKeys, SignalError},
     },
     proto,
-    stanza::{Enc, EncKind, Incoming, Outgoing, participant_hash},
+    stanza::{Class, Enc, EncKind, Incoming, Outgoing, participant_hash},
     wire::{Jid, Node},
 };
 
@@ -160,10 +159,10 @@ impl World {
             ..Default::default()
         };
         let common = key.keys.encrypt(&pad(message.to_vec(), rng), rng).ok()?;
-        let form = Form::of(&proto::Message::decode(message).unwrap_or_default());
+        let class = Class::of(message);
         let mut stanza = Outgoing {
-            direct: Some(form.enc(Enc::new(EncKind::SenderKey, common))),
-            ..form.stanza(id.clone(), chat.clone())
+            direct: Some(class.enc(Enc::new(EncKind::SenderKey, common))),
+            ..class.stanza(id.clone(), chat.clone())
         };
         if chat.is_group() {
             let hash = participant_hash(readers.iter().map(|device| self.jid(*device, namespace)));

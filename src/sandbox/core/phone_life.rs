@@ -9,7 +9,6 @@ use super::{
     AccountId, DeviceRef, Namespace, Timer, World,
     account::Bootstrap,
     app_state::KEY_ID,
-    compose::Form,
     history::Stage,
     phone::{Kept, Noticed, Received},
     session::Phase,
@@ -24,7 +23,7 @@ use crate::{
             AppStateSyncKeyShare, ProtocolMessage,
         },
     },
-    stanza::{Ack, Incoming, Outgoing, Receipt, ReceiptKind, Retry, device_sent},
+    stanza::{Ack, Class, Incoming, Outgoing, Receipt, ReceiptKind, Retry, device_sent},
     wire::{Jid, Node},
 };
 
@@ -315,15 +314,14 @@ impl World {
         }
         let Ok(mut enc) = account.phone.encrypt(asking, message, rng) else { return };
         enc.count = Some(retry.count);
-        let form = proto::Message::decode(kept.message.as_slice()).map(|message| Form::of(&message));
-        let form = form.ok().filter(|_| !kept.peer).unwrap_or_else(Form::text);
-        let enc = form.enc(enc);
+        let class = if kept.peer { Class::PLAIN } else { Class::of(&kept.message) };
+        let enc = class.enc(enc);
         let stanza = Outgoing {
             peer: kept.peer,
             recipient: (own && !list).then(|| kept.to.clone()),
             participant: receipt.participant.clone(),
             direct: Some(enc),
-            ..form.stanza(receipt.id.clone(), from.clone())
+            ..class.stanza(receipt.id.clone(), from.clone())
         };
         self.says(phone, stanza.build());
     }
@@ -371,14 +369,14 @@ impl World {
         let id = self.random_hex(16);
         let namespace = Namespace::of(to);
         let chat = self.account(target.account).jid(namespace, 0);
-        let form = Form::of(&proto::Message::decode(message.as_slice()).unwrap_or_default());
+        let class = Class::of(&message);
         let kept = Kept { to: chat.clone(), message, peer: false, at: now };
         let copy = device_sent(&kept.message, &kept.to);
         let mut devices = self.devices_of(target.account);
         if target.account != from {
             devices.extend(self.devices_of(from));
         }
-        let mut stanza = form.stanza(id.clone(), chat);
+        let mut stanza = class.stanza(id.clone(), chat);
         stanza.extras.extend(self.token_of_phone(from, target.account));
         for device in devices {
             if device == (DeviceRef { account: from, device: 0 }) {
@@ -386,7 +384,7 @@ impl World {
             }
             let plaintext = if device.account == from { copy.clone() } else { kept.message.clone() };
             if let Some(enc) = self.phone_encrypts(from, device, plaintext, now) {
-                let enc = form.enc(enc);
+                let enc = class.enc(enc);
                 stanza.participants.push((self.jid(device, namespace), Some(enc)));
             }
         }

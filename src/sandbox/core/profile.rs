@@ -198,7 +198,19 @@ impl World {
         now: Millis,
     ) -> Result<Option<String>, Refused> {
         let owner = self.owner_of(of).ok_or((404, "item-not-found"))?;
-        let id = match jpeg {
+        let id = self.keep_picture(owner, jpeg, now)?;
+        self.tell_picture(by, of, id.clone(), now);
+        Ok(id)
+    }
+
+    /// Puts a picture in the place of an owner's present one, or takes that away; its id.
+    pub(super) fn keep_picture(
+        &mut self,
+        owner: String,
+        jpeg: Option<&[u8]>,
+        now: Millis,
+    ) -> Result<Option<String>, Refused> {
+        match jpeg {
             Some(jpeg) => {
                 let preview = preview(jpeg).ok_or(NOT_ACCEPTABLE)?;
                 let known = self.profiles.pictures.contains_key(&owner);
@@ -210,15 +222,13 @@ impl World {
                 let id = number.to_string();
                 let [image, preview] = [jpeg, &preview].map(|file| BASE64_STANDARD.encode(file));
                 self.profiles.pictures.insert(owner, Picture { id: id.clone(), image, preview });
-                Some(id)
+                Ok(Some(id))
             }
             None => {
                 self.profiles.pictures.remove(&owner);
-                None
+                Ok(None)
             }
-        };
-        self.tell_picture(by, of, id.clone(), now);
-        Ok(id)
+        }
     }
 
     /// Everybody whom a picture concerns, the device that set it among them.
@@ -337,6 +347,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Where a picture is, `n` in its size or `s` small.
+pub(super) fn picture_path(id: &str, letter: &str) -> String {
+    format!("{FOLDER}{id}_{letter}.jpg?ccb=11-4")
 }
 
 /// The small picture of a JPEG; `None`: it is none, or too large.

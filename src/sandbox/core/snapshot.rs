@@ -2,6 +2,7 @@
 //! whoever was connected logs in again.
 
 mod saved_groups;
+mod saved_newsletters;
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,9 @@ pub(crate) struct Snapshot {
     accounts: Vec<SavedAccount>,
     #[serde(default)]
     groups: Vec<saved_groups::SavedGroup>,
+    /// Since there are newsletters.
+    #[serde(default)]
+    newsletters: Vec<saved_newsletters::SavedNewsletter>,
     #[serde(default)]
     profiles: serde_json::Value,
 }
@@ -220,8 +224,9 @@ impl World {
     pub(crate) fn snapshot(&self, starts: u64) -> Snapshot {
         let accounts = self.accounts.iter().map(SavedAccount::of).collect();
         let groups = self.groups.values().map(saved_groups::SavedGroup::of).collect();
+        let newsletters = self.newsletters.values().map(saved_newsletters::SavedNewsletter::of).collect();
         let profiles = serde_json::to_value(&self.profiles).unwrap_or_default();
-        Snapshot { version: VERSION, starts, next_id: self.next_id, accounts, groups, profiles }
+        Snapshot { version: VERSION, starts, next_id: self.next_id, accounts, groups, newsletters, profiles }
     }
 
     /// Fills an empty world.
@@ -247,6 +252,10 @@ impl World {
         for saved in &snapshot.groups {
             let group = saved.restore(count)?;
             self.groups.insert(group.jid.user().to_owned(), group);
+        }
+        for saved in &snapshot.newsletters {
+            let newsletter = saved.restore(count)?;
+            self.newsletters.insert(newsletter.jid.user().to_owned(), newsletter);
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::{
 
 mod groups;
 mod media;
+mod newsletters;
 
 struct Story {
     world: World,

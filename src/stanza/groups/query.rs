@@ -81,8 +81,10 @@ impl GroupSetting {
                 "all_member_add" => false,
                 _ => return None,
             }),
+            // Of a community by another name.
             "membership_approval_mode" => {
-                Self::Approval(node.find("group_join").and_then(|join| join.text("state"))? == "on")
+                let join = node.find("group_join").or_else(|| node.find("community_join"));
+                Self::Approval(join.and_then(|join| join.text("state"))? == "on")
             }
             _ => return None,
         })
@@ -160,6 +162,13 @@ pub enum GroupQuery {
         /// Who wrote it.
         admin: Jid,
     },
+    /// Invitations that somebody wrote to these end.
+    Disinvite {
+        /// Into which.
+        group: Jid,
+        /// Whom.
+        people: Vec<Jid>,
+    },
     /// Who waits to be let in.
     Requests(Jid),
     /// Lets them in, or not.
@@ -198,6 +207,7 @@ impl GroupQuery {
             | Self::Description { group, .. }
             | Self::Set { group, .. }
             | Self::Accept { group, .. }
+            | Self::Disinvite { group, .. }
             | Self::Decide { group, .. } => Some(group),
         }
     }
@@ -254,6 +264,7 @@ impl GroupQuery {
             Self::Invite(_) | Self::RevokeInvite(_) => Node::new("invite"),
             Self::InviteInfo(code) | Self::Join(code) => Node::new("invite").attr("code", code.clone()),
             Self::Accept { invite, admin, .. } => invite.write(Node::new("accept")).attr("admin", admin),
+            Self::Disinvite { people, .. } => Node::new("revoke").children_from(plain(people)),
             Self::Requests(_) => Node::new("membership_approval_requests"),
             Self::Decide { approve, people, .. } => {
                 let word = if *approve { "approve" } else { "reject" };
@@ -318,6 +329,10 @@ impl GroupQuery {
             (false, "accept") => {
                 let invite = AddRequest::read(child).ok_or(Malformed("code, expiration"))?;
                 Some(Self::Accept { group, invite, admin: jid(child, "admin")?.bare() })
+            }
+            (false, "revoke") => {
+                let people = pairs(child)?.into_iter().map(|(jid, _)| jid).collect();
+                Some(Self::Disinvite { group, people })
             }
             (true, "membership_approval_requests") => Some(Self::Requests(group)),
             (false, "membership_requests_action") => {
@@ -511,6 +526,7 @@ mod tests {
                 invite: AddRequest { code: "AbCd".into(), expiration: 1_700_000_000 },
                 admin: Jid::lid("2"),
             },
+            GroupQuery::Disinvite { group: group(), people: vec![Jid::lid("2")] },
             GroupQuery::Requests(group()),
             GroupQuery::Decide { group: group(), approve: false, people: vec![Jid::lid("2")] },
         ];

@@ -54,7 +54,7 @@ for (const mode of ['lid', 'pn']) {
     const fromBob = posts.find((post) => textOf(post) === 'bruno 1');
     assert.equal(fromBob.participant, bob.jid);
     assert.equal(fromBob.key.participant, bob.jid);
-    if (mode === 'lid') assert.equal(fromBob.key.participantAlt, bob.lid);
+    assert.equal(fromBob.key.participantAlt, bob.lid);
   });
 }
 
@@ -207,7 +207,7 @@ story('an instance makes a group, changes who is in it and what it is called, an
   const { body: waiting } = await instance.get(`${path}/requests`);
   assert.deepEqual(waiting.requests.map((request) => request.jid), [bob.jid]);
   const decided = await instance.post(`${path}/requests`, { approve: [bob.number] });
-  assert.deepEqual(decided.body.participants, [{ jid: bob.jid, status: '200' }]);
+  assert.deepEqual(decided.body.participants, [{ jid: bob.jid, lid: bob.lid, status: '200' }]);
   assert.equal((await bruno.messageWith(await instance.send(jid, 'third time'))).text, 'third time');
 
   const { body: listed } = await instance.get('/groups');

@@ -199,6 +199,29 @@ impl World {
         Ok(())
     }
 
+    /// What follows for who came into a group: its community, or the groups of one that are for everybody.
+    pub(super) fn come_in(&mut self, jid: &Jid, people: &[AccountId], now: Millis) -> Result<(), Refused> {
+        let community = match &self.group(jid)?.place {
+            Place::Alone => return Ok(()),
+            Place::Community => jid.clone(),
+            Place::Announcements(parent) | Place::Within(parent) => parent.clone(),
+        };
+        self.come_along(&community, people, now)
+    }
+
+    /// Out of a group; out of a community with all its groups.
+    pub(super) fn leave_whole(&mut self, who: AccountId, jid: &Jid, now: Millis) -> Result<(), Refused> {
+        self.group(jid)?.rank(who)?;
+        if self.group(jid)?.place == Place::Community {
+            for inner in self.groups_of(jid) {
+                if self.group(&inner)?.members.contains_key(&who) {
+                    self.leave_group(who, &inner, now)?;
+                }
+            }
+        }
+        self.leave_group(who, jid, now)
+    }
+
     /// Who is in a group of a community is in the community, and hears its announcements.
     pub(super) fn come_along(
         &mut self,

@@ -92,6 +92,28 @@ impl World {
         group.members.insert(who, Rank::Member);
         let member = self.member(self.group(jid)?, who, Rank::Member);
         self.tell(jid, who, GroupChange::Members(MemberChange::Add, vec![member]), &[], now);
+        self.come_in(jid, &[who], now)?;
         Ok(true)
+    }
+
+    /// Invitations end, of whoever is not in yet.
+    pub(super) fn disinvite(
+        &mut self,
+        who: AccountId,
+        jid: &Jid,
+        people: &[Jid],
+    ) -> Result<Vec<MemberResult>, Refused> {
+        self.group(jid)?.admin(who)?;
+        let mut results = Vec::new();
+        for person in people {
+            let account = self.resolve(person).map(|device| device.account);
+            let ended = match account {
+                Some(account) => self.group_mut(jid)?.invites.remove(&account).is_some(),
+                None => false,
+            };
+            let error = (!ended).then_some(404);
+            results.push(MemberResult { jid: person.clone(), alt: None, error, invite: None });
+        }
+        Ok(results)
     }
 }

@@ -66,7 +66,7 @@ impl World {
                 Ok(Some(Node::new("groups").children_from(groups)))
             }
             GroupQuery::Leave(jid) => {
-                self.leave_group(who, &jid, now)?;
+                self.leave_whole(who, &jid, now)?;
                 Ok(Some(Node::new("leave").child(Node::new("group").attr("id", jid))))
             }
             GroupQuery::Members { group, change, people } => {
@@ -116,6 +116,10 @@ impl World {
                 let tag = if inside { "group" } else { "membership_approval_request" };
                 Ok(Some(Node::new(tag).attr("jid", group)))
             }
+            GroupQuery::Disinvite { group, people } => {
+                let results = self.disinvite(who, &group, &people)?;
+                Ok(Some(Node::new("revoke").children_from(results.iter().map(MemberResult::build))))
+            }
             GroupQuery::Requests(group) => {
                 let known = self.group(&group)?;
                 known.admin(who)?;
@@ -138,7 +142,7 @@ impl World {
         now: Millis,
     ) -> Result<Option<Node>, Refused> {
         self.group(jid)?.admin(who)?;
-        let (mut results, mut taken) = (Vec::new(), Vec::new());
+        let (mut results, mut taken, mut let_in) = (Vec::new(), Vec::new(), Vec::new());
         for person in people {
             let account = self.resolve(person).map(|device| device.account);
             let waiting = account.filter(|account| {
@@ -149,6 +153,7 @@ impl World {
                 Some(account) => {
                     let member = self.member(self.group(jid)?, account, Rank::Member);
                     taken.push(member.clone());
+                    let_in.push(account);
                     if approve {
                         self.group_mut(jid)?.members.insert(account, Rank::Member);
                     }
@@ -163,6 +168,9 @@ impl World {
                 false => GroupChange::RequestsRevoked(taken),
             };
             self.tell(jid, who, change, &[], now);
+            if approve {
+                self.come_in(jid, &let_in, now)?;
+            }
         }
         let word = if approve { "approve" } else { "reject" };
         let inside = Node::new(word).children_from(results);

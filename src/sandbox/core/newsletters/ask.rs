@@ -1,6 +1,7 @@
 //! What clients ask of newsletters. Documents are told apart by their numbers, those of all three published clients
 //! (protocol 05, 13.1); an answer holds its data under every name that one of them reads.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::{Follower, LIVE, MAX_DESCRIPTION, MAX_NAME, Newsletter, Role, is_newsletter};
@@ -172,7 +173,20 @@ impl World {
                 if name == Some("") || !longest(name, MAX_NAME) || !longest(description, MAX_DESCRIPTION) {
                     return Err(NOT_ACCEPTABLE);
                 }
+                // Base64; an empty one takes the present picture away.
+                let picture = match text("/updates/picture") {
+                    None => None,
+                    Some(jpeg) => {
+                        let jpeg = BASE64_STANDARD.decode(jpeg).map_err(|_| BAD_REQUEST)?;
+                        let jpeg = Some(jpeg).filter(|jpeg| !jpeg.is_empty());
+                        let kept = self.keep_picture(jid.to_wire(), jpeg.as_deref(), now);
+                        Some(kept.map_err(|_| NOT_ACCEPTABLE)?)
+                    }
+                };
                 let newsletter = self.newsletter_mut(&jid).ok_or(NOT_FOUND)?;
+                if let Some(picture) = picture {
+                    newsletter.picture = picture;
+                }
                 newsletter.name = name.unwrap_or(&newsletter.name).to_owned();
                 newsletter.description = description.unwrap_or(&newsletter.description).to_owned();
                 newsletter.updated = now.0 * 1_000;
@@ -188,6 +202,7 @@ impl World {
                 let jid = there()?;
                 self.owns(&jid, who)?;
                 let gone = self.newsletters.remove(jid.user()).ok_or(NOT_FOUND)?;
+                self.keep_picture(jid.to_wire(), None, now).map_err(|_| NOT_ACCEPTABLE)?;
                 let state = json!({ "id": jid.to_wire(), "state": { "type": "DELETED" } });
                 for follower in gone.followers.keys() {
                     let told = json!({ "xwa2_notify_newsletter_on_state_change": state });
@@ -203,6 +218,10 @@ impl World {
                 let newsletter = self.newsletter_mut(&jid).ok_or(NOT_FOUND)?;
                 let known = newsletter.followers.get_mut(&other).ok_or(NOT_FOUND)?;
                 if asked == Asked::Demote {
+                    // Somebody has to own it.
+                    if known.role == Role::Owner {
+                        return Err(FORBIDDEN);
+                    }
                     known.role = Role::Subscriber;
                 } else {
                     known.role = Role::Owner;

@@ -1,6 +1,6 @@
 //! What clients ask of profiles, block lists and businesses.
 
-use super::{FOLDER, Refused};
+use super::{Refused, picture_path};
 use crate::{
     clock::Millis,
     sandbox::core::{AccountId, DeviceRef, World},
@@ -77,7 +77,7 @@ impl World {
             return PictureAnswer::Unchanged;
         }
         let letter = if size == PictureSize::Image { "n" } else { "s" };
-        let direct_path = format!("{FOLDER}{}_{letter}.jpg?ccb=11-4", picture.id);
+        let direct_path = picture_path(&picture.id, letter);
         let url = format!("https://{}{direct_path}", self.media_host());
         PictureAnswer::Found(Picture { id: picture.id.clone(), size, url, direct_path })
     }

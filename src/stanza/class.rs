@@ -1,33 +1,55 @@
-//! What a message is: for the attributes of its stanza, and for how it is reported.
-//! The table of `type` and `mediatype`: whatsapp-rust `wacore/src/send/classify.rs`, after WhatsApp Web.
+//! What a message is, for the attributes of the stanza that carries it. The table of `type` and `mediatype`: whatsapp-rust `wacore/src/send/classify.rs`, after WhatsApp Web.
 
 use prost::Message as _;
 
-use super::Encrypted;
-use crate::proto;
+use super::{Enc, Outgoing, content};
+use crate::{
+    proto,
+    wire::{Jid, Node},
+};
 
 /// Attributes of the stanza that carries a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::account) struct Class {
+pub struct Class {
     /// `type` of `<message>`.
-    pub(in crate::account) kind: &'static str,
+    pub kind: &'static str,
     /// `mediatype` of `<enc>`; without it the server drops a `media` stanza.
-    pub(in crate::account) mediatype: Option<&'static str>,
+    pub mediatype: Option<&'static str>,
     /// `edit` of `<message>`.
-    pub(in crate::account) edit: Option<&'static str>,
+    pub edit: Option<&'static str>,
     /// An attribute of `<meta>`.
-    pub(in crate::account) meta: Option<(&'static str, &'static str)>,
+    pub meta: Option<(&'static str, &'static str)>,
     /// `decrypt-fail="hide"`: no placeholder where it does not open. Never on a revocation: the server drops those.
-    pub(in crate::account) hide: bool,
+    pub hide: bool,
 }
 
-/// Of what is no message at all: keys.
-pub(in crate::account) const PLAIN: Class =
-    Class { kind: "text", mediatype: None, edit: None, meta: None, hide: false };
+impl Class {
+    /// Of what is no message at all: keys.
+    pub const PLAIN: Self = Self { kind: "text", mediatype: None, edit: None, meta: None, hide: false };
 
-/// The attributes of an unwrapped message.
-pub(in crate::account) fn class(content: &[u8]) -> Class {
-    let message = proto::Message::decode(super::inner(content)).unwrap_or_default();
+    /// The attributes of a message, given as serialized, with its wrappers or without. Of what is no message: a text's.
+    pub fn of(content: &[u8]) -> Self {
+        class(&proto::Message::decode(content::inner(content)).unwrap_or_default())
+    }
+
+    /// A stanza of this class, without its ciphertexts.
+    pub fn stanza(self, id: String, to: Jid) -> Outgoing {
+        let meta = self.meta.map(|(name, value)| Node::new("meta").attr(name, value));
+        Outgoing {
+            kind: self.kind.to_owned(),
+            edit: self.edit.map(str::to_owned),
+            extras: meta.into_iter().collect(),
+            ..Outgoing::text(id, to)
+        }
+    }
+
+    /// A ciphertext of this class.
+    pub fn enc(self, enc: Enc) -> Enc {
+        Enc { mediatype: self.mediatype.map(str::to_owned), hide_failure: self.hide, ..enc }
+    }
+}
+
+fn class(message: &proto::Message) -> Class {
     let view_once = [
         message.image_message.as_ref().and_then(|image| image.view_once),
         message.video_message.as_ref().and_then(|video| video.view_once),
@@ -53,7 +75,7 @@ pub(in crate::account) fn class(content: &[u8]) -> Class {
     if message.pin_in_chat_message.is_some() {
         return Class { edit: Some("2"), hide: true, ..plain("text") };
     }
-    if super::poll(&message).is_some() {
+    if content::poll(message).is_some() {
         return Class { meta: Some(("polltype", "creation")), ..plain("poll") };
     }
     if message.poll_update_message.is_some() {
@@ -80,8 +102,8 @@ pub(in crate::account) fn class(content: &[u8]) -> Class {
     if message.sticker_message.is_some() {
         return media("sticker");
     }
-    if message.location_message.is_some() {
-        return media("location");
+    if let Some(location) = &message.location_message {
+        return media(if location.is_live == Some(true) { "livelocation" } else { "location" });
     }
     if message.live_location_message.is_some() {
         return media("livelocation");
@@ -92,85 +114,13 @@ pub(in crate::account) fn class(content: &[u8]) -> Class {
     if message.contacts_array_message.is_some() {
         return media("contact_array");
     }
-    if message.extended_text_message.is_some_and(|text| text.matched_text.is_some()) {
+    if message.extended_text_message.as_ref().is_some_and(|text| text.matched_text.is_some()) {
         return media("url");
     }
     if message.group_invite_message.is_some() {
         return media("url");
     }
     plain("text")
-}
-
-/// How a message is told to consumers.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::account) enum Kind {
-    /// Something said.
-    Said,
-    /// An emoji for another message; empty takes it back.
-    Reaction {
-        /// As its sender sees it.
-        key: proto::MessageKey,
-        emoji: String,
-        /// Milliseconds since 1970, by the sender's clock.
-        at_ms: Option<i64>,
-    },
-    /// Another text for an earlier message.
-    Edit {
-        /// As its sender sees it.
-        key: proto::MessageKey,
-        /// The new content, serialized.
-        content: Vec<u8>,
-    },
-    /// An earlier message is taken back.
-    Revoke {
-        /// As its sender sees it.
-        key: proto::MessageKey,
-    },
-    /// A vote, or an answer to an event: nobody but those who have the message's secret can read it.
-    Encrypted(Encrypted),
-    /// An earlier message is shown at the top of the chat.
-    Pin {
-        /// As its sender sees it.
-        key: proto::MessageKey,
-        /// For so many seconds.
-        seconds: Option<u32>,
-    },
-    /// And is there no more.
-    Unpin {
-        /// As its sender sees it.
-        key: proto::MessageKey,
-    },
-    /// How long messages of the chat stay from now on.
-    Timer,
-}
-
-/// What an unwrapped message does.
-pub(in crate::account) fn kind(content: &[u8]) -> Kind {
-    let message = proto::Message::decode(super::inner(content)).unwrap_or_default();
-    if let Some(reaction) = message.reaction_message {
-        return Kind::Reaction {
-            key: reaction.key.unwrap_or_default(),
-            emoji: reaction.text.unwrap_or_default(),
-            at_ms: reaction.sender_timestamp_ms,
-        };
-    }
-    if let Some(pin) = message.pin_in_chat_message {
-        let key = pin.key.unwrap_or_default();
-        let seconds = message.message_context_info.and_then(|own| own.message_add_on_duration_in_secs);
-        return if pin.r#type == Some(2) { Kind::Unpin { key } } else { Kind::Pin { key, seconds } };
-    }
-    let Some(protocol) = message.protocol_message else {
-        return Encrypted::of(content).map_or(Kind::Said, Kind::Encrypted);
-    };
-    if protocol.r#type == Some(3) {
-        return Kind::Timer;
-    }
-    let Some(key) = protocol.key else { return Kind::Said };
-    match (protocol.r#type, protocol.edited_message) {
-        (Some(14), Some(edited)) => Kind::Edit { key, content: edited.encode_to_vec() },
-        (None | Some(0), _) => Kind::Revoke { key },
-        _ => Kind::Said,
-    }
 }
 
 #[cfg(test)]
@@ -188,7 +138,7 @@ mod tests {
             })),
             ..Default::default()
         };
-        let class_of = |message: &proto::Message| class(&message.encode_to_vec());
+        let class_of = |message: &proto::Message| Class::of(&message.encode_to_vec());
         assert_eq!(
             class_of(&revoke),
             Class { kind: "text", mediatype: None, edit: Some("7"), meta: None, hide: false }
