@@ -13,15 +13,20 @@ use pair::{ALICE, OWN, Pair};
 use prost::Message as _;
 use wazap::{
     account::{Body, Input, Recipient},
-    crypto::{KeyPair, PublicKey},
+    crypto::{
+        KeyPair, PublicKey,
+        adv::{self, DeviceList, Link},
+        signal::{PreKeyBundle, SignedPreKey},
+    },
     proto,
     sandbox::{Intruder, ListShown},
-    stanza::{Notification, Receipt, ReceiptKind, Retry, RetryKeys},
+    stanza::{
+        BundleAnswer, BundleQuery, DeviceAnswer, DeviceEntry, FetchedBundle, Notification, Receipt,
+        ReceiptKind, Retry, RetryKeys, UsyncAnswer, UsyncProfile, UsyncQuery,
+    },
     store::devices::Vouch,
     wire::{Jid, Node},
 };
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Numbers of a person's devices that have read a message. Companions read a moment after it has come.
 fn readers(pair: &mut Pair, person: &str, id: &str) -> Vec<u16> {
@@ -68,9 +73,13 @@ fn has_session(pair: &Pair, device: Jid) -> bool {
     pair.store(move |tx| Ok(tx.signal().session(&device)?.is_open()))
 }
 
-/// Long enough for a list of devices to be asked for again, and for everybody who wants a message again to ask often.
+/// Whoever wants a message again has asked often, and lists of devices are asked for again, as after a day.
 fn a_day_later(pair: &mut Pair) {
-    pair.pass(DAY + Duration::from_secs(60));
+    pair.pass(Duration::from_secs(15 * 60));
+    for person in [ALICE, OWN] {
+        let person = Jid::pn(person);
+        pair.store(move |tx| tx.people().forget_devices(&person));
+    }
 }
 
 /// Alice has a companion that her phone has linked, and both have read something.
@@ -337,17 +346,11 @@ fn retry_of(pair: &Pair, id: &str, device: &Jid, keys: RetryKeys, count: u8) -> 
 fn a_message_is_not_sent_again_to_whoever_asks_for_it() {
     let (mut pair, companion) = with_companion(8);
     let id = pair.send(ALICE, "between us");
-    let mut rng = rand::rng();
-    let stranger = KeyPair::generate(&mut rng);
-    let signed = KeyPair::generate(&mut rng);
+    let stranger = KeyPair::generate(&mut rand::rng());
     let keys = RetryKeys {
         identity: stranger.public,
         one_time: None,
-        signed: wazap::crypto::signal::SignedPreKey {
-            id: 1,
-            key: signed.public,
-            signature: stranger.private.sign(&signed.public.to_signal(), &mut rng),
-        },
+        signed: bundle(&stranger).signed_prekey,
         device_identity: None,
     };
     // A device that nobody knows, one that exists and is the server's, and a companion of hers with keys of the server's.
@@ -456,6 +459,97 @@ fn a_new_phones_companion_is_heard_even_if_nobody_said_that_the_phone_is_new() {
     let id = pair.send(ALICE, "now we do");
     assert_eq!(readers(&mut pair, ALICE, &id), [0, companion]);
     goes_on(&mut pair);
+}
+
+/// The keys that a device has on offer.
+fn bundle(device: &KeyPair) -> PreKeyBundle {
+    let mut rng = rand::rng();
+    let signed = KeyPair::generate(&mut rng);
+    PreKeyBundle {
+        registration_id: 9,
+        identity: device.public,
+        signed_prekey: SignedPreKey {
+            id: 1,
+            key: signed.public,
+            signature: device.private.sign(&signed.public.to_signal(), &mut rng),
+        },
+        one_time: None,
+    }
+}
+
+/// The newest query of this kind.
+fn last<'p>(pair: &'p Pair, xmlns: &str) -> &'p Node {
+    let queries = pair.written.iter().rev().filter(|node| node.tag == "iq");
+    queries.into_iter().find(|node| node.text("xmlns") == Some(xmlns)).unwrap()
+}
+
+/// A business of which WhatsApp runs a device (99) besides its phone and a companion (5). Its list names its signer. Which
+/// of them a message is written to, by what keys its phone has on offer.
+fn of_a_business(phone: Option<&KeyPair>, signer: &KeyPair) -> Vec<u16> {
+    const BUSINESS: &str = "5511977770000";
+    let mut rng = rand::rng();
+    let mut pair = linked(20);
+    pair.send(ALICE, "so that the own devices are known");
+    pair.copies = |node| usize::from(node.find("usync").is_none() && node.find("list").is_none());
+    let (to, now) = (Recipient::Jid(Jid::pn(BUSINESS)), pair.now);
+    pair.store(move |tx| tx.people().set_number(BUSINESS, Some(&Jid::pn(BUSINESS)), now));
+    pair.say(to, Body::Text("good morning".into())).unwrap();
+
+    let list = DeviceList { raw_id: 4, timestamp_secs: 1_700_000_000, current: 2, valid: &[0, 1, 2] };
+    let list = adv::key_index_list(signer, &list, &mut rng);
+    let list = adv::naming_its_signer(&list, &signer.public).unwrap();
+    let device = |id, key_index, hosted| DeviceEntry { id, key_index, hosted };
+    let devices = vec![device(0, None, false), device(5, Some(1), false), device(99, Some(2), true)];
+    let answer = UsyncAnswer {
+        jid: Jid::pn(BUSINESS),
+        pn: None,
+        lid: None,
+        devices: Some(DeviceAnswer { devices, key_index_list: Some((1_700_000_000, list)) }),
+        contact: None,
+        profile: UsyncProfile::default(),
+    };
+    let asked = last(&pair, "usync");
+    let query = UsyncQuery::parse(asked).unwrap();
+    let answer = UsyncAnswer::build_all(asked.text("id").unwrap(), &query, &[answer]);
+    pair.input(Input::Node(answer));
+    pair.drive();
+
+    let companion = KeyPair::generate(&mut rng);
+    let link = Link {
+        raw_id: 4,
+        timestamp_secs: 1_700_000_000,
+        key_index: 1,
+        companion: &companion.public,
+        secret: &[3; 32],
+    };
+    let container = adv::link(signer, &link, &mut rng);
+    let signed = adv::accept(&container, &[3; 32], &companion, &mut rng).unwrap().signed;
+    let fetched = |id: u16, keys| FetchedBundle { device: Jid::pn(BUSINESS).with_device(id), keys: Ok(keys) };
+    let mut found = vec![fetched(5, (bundle(&companion), Some(signed)))];
+    found.extend(phone.map(|phone| fetched(0, (bundle(phone), None))));
+    let asked = last(&pair, "encrypt");
+    let wanted: Vec<u16> =
+        BundleQuery::parse(asked).unwrap().devices.iter().map(|device| device.device()).collect();
+    assert_eq!(wanted, [0, 5], "what WhatsApp runs is not written to");
+    let answer = BundleAnswer(found).build(asked.text("id").unwrap());
+    pair.input(Input::Node(answer));
+    pair.drive();
+    let written = pair.written.iter().rev().filter(|node| node.tag == "message");
+    let to = written.filter_map(|node| node.find("participants")).flat_map(|all| all.find_all("to"));
+    let theirs = to.filter_map(|to| to.jid("jid")).filter(|jid| jid.user() == BUSINESS);
+    let mut devices: Vec<u16> = theirs.map(|jid| jid.device()).collect();
+    devices.sort_unstable();
+    devices
+}
+
+#[test]
+fn a_list_that_names_its_signer_is_no_better_than_the_phones_own_key() {
+    let mut rng = rand::rng();
+    let (phone, other) = (KeyPair::generate(&mut rng), KeyPair::generate(&mut rng));
+    assert_eq!(of_a_business(Some(&phone), &phone), [0, 5]);
+    assert_eq!(of_a_business(Some(&phone), &other), [0]);
+    // A phone that has no keys on offer is known by its list alone.
+    assert_eq!(of_a_business(None, &phone), [5]);
 }
 
 #[test]
