@@ -16,7 +16,7 @@ use wazap::{
     crypto::{
         KeyPair, PublicKey,
         adv::{self, DeviceList, Link},
-        signal::{PreKeyBundle, SignedPreKey},
+        signal::{PreKeyBundle, SenderKeys, SignedPreKey},
     },
     proto,
     sandbox::{Intruder, ListShown},
@@ -260,6 +260,19 @@ fn a_companion_that_was_unlinked_reads_nothing_more_though_the_server_keeps_it()
     let team = group(&mut pair, true);
     let before = says(&mut pair, &team, "before");
     assert!(readers(&mut pair, ALICE, &before).contains(&companion));
+    // What it writes to all with, as if it had done so.
+    let address = lid(&pair, ALICE).with_device(companion);
+    let written_with = |pair: &Pair| {
+        let (team, alice) = (team.clone(), address.bare());
+        pair.store(move |tx| Ok(tx.sender_keys().of_user(&team, &alice)?.len()))
+    };
+    let (chat, sender) = (team.clone(), address.clone());
+    pair.store(move |tx| {
+        let mut keys = SenderKeys::default();
+        keys.process(&SenderKeys::generate(&mut rand::rng()).distribution().unwrap()).unwrap();
+        tx.sender_keys().set(&chat, &sender, &keys)
+    });
+    assert_eq!(written_with(&pair), 1);
     pair.lab.intrude(ALICE, Intruder::Unlinked(companion), pair.now).unwrap();
     pair.drive();
     let after = [says(&mut pair, &team, "after"), pair.send(ALICE, "after")];
@@ -268,6 +281,7 @@ fn a_companion_that_was_unlinked_reads_nothing_more_though_the_server_keeps_it()
     for id in &after {
         assert_eq!((readers(&mut pair, ALICE, id), named(&pair, ALICE, id)), (vec![0], vec![0]));
     }
+    assert_eq!(written_with(&pair), 0);
     // What it writes is not believed to be hers either. The own phone is asked for it, and plays along here.
     pair.lab.online(OWN, false, pair.now).unwrap();
     let id = says_text(&mut pair, companion, "it is me");

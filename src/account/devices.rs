@@ -252,7 +252,9 @@ impl Account {
         turn: &Turn<'_>,
     ) -> Result<(), Error> {
         for device in companions {
-            turn.tx.signal().forget(&person.with_device(*device))?;
+            let address = person.with_device(*device);
+            turn.tx.signal().forget(&address)?;
+            turn.tx.sender_keys().forget_sender(&address)?;
         }
         Ok(())
     }
@@ -261,6 +263,7 @@ impl Account {
     pub(super) fn companion_gone(&self, device: &Jid, turn: &Turn<'_>) -> Result<(), Error> {
         let address = turn.tx.people().signal_address(device)?;
         turn.tx.signal().forget(&address)?;
+        turn.tx.sender_keys().forget_sender(&address)?;
         let Some(mut vouch) = turn.tx.devices().vouch(&address)? else { return Ok(()) };
         if vouch.companions.remove(&address.device()).is_some() {
             turn.tx.devices().set_vouch(&address, &vouch)?;

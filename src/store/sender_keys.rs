@@ -136,6 +136,15 @@ impl SenderKeys<'_> {
         Ok(())
     }
 
+    /// What a device writes with is not read any more, in any chat.
+    pub fn forget_sender(&self, sender: &Jid) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached("DELETE FROM sender_key WHERE sender = ?1")?
+            .execute([sender.to_wire()])?;
+        Ok(())
+    }
+
     /// A person's companions are theirs no more, under either name: what they write with is not read any more, and what
     /// they were told is used no more, in any chat.
     pub fn forget_companions(&self, person: &Jid) -> Result<(), Error> {
