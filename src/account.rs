@@ -8,6 +8,7 @@ mod changes;
 mod code;
 mod communities;
 mod content;
+mod devices;
 mod dispatch;
 mod early;
 mod events;

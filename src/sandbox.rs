@@ -9,6 +9,7 @@ mod blobs;
 mod cdn;
 mod control;
 mod core;
+mod devices;
 mod lab;
 mod listener;
 mod media;
@@ -39,8 +40,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use admin::{Admin, AdminError, DeviceCommand};
 pub use core::{
     AppStateView, BusinessSpec, CallView, CodeOutcome, CompanionView, Defect, FaultView, FileKind, GroupView,
-    LogLine, MessageView, NewsletterView, ParticipantView, PasskeyView, PhoneChange, PhoneView, PostView,
-    ProductSpec, ProfileView, ReceiptView, Sending, StandingChange, StatsView,
+    Intruder, ListShown, LogLine, MessageView, NewsletterView, ParticipantView, PasskeyView, PhoneChange,
+    PhoneView, PostView, ProductSpec, ProfileView, ReceiptView, Sending, StandingChange, StatsView,
 };
 pub use lab::{Lab, Out};
 pub use media::{FileToSend, MediaView, Source};

@@ -14,6 +14,7 @@ pub mod chats;
 mod check;
 pub mod contacts;
 pub mod device;
+pub mod devices;
 pub mod events;
 mod folder;
 pub mod groups;

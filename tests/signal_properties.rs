@@ -357,7 +357,8 @@ proptest! {
         prop_assert!(adv::accept(&bytes, &[0; 32], &identity, &mut rng).is_err());
         prop_assert!(adv::verify(&bytes, &identity.public, None).is_err());
         let _ = adv::without_account_key(&bytes);
-        let _ = adv::read_key_index_list(&bytes);
+        let _ = adv::named_signer(&bytes);
+        prop_assert!(adv::verify_key_index_list(&bytes, &identity.public).is_err());
         if let Some(text) = padding::unpad(&bytes) {
             prop_assert!(bytes.starts_with(text));
         }

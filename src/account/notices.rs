@@ -38,15 +38,21 @@ impl Account {
                 let phone = turn.tx.people().signal_address(&from.bare())?;
                 turn.tx.signal().forget(&phone)?;
                 turn.tx.sender_keys().forget_device(&from.bare())?;
-                turn.tx.people().forget_devices(from)?;
+                self.registered_anew(&phone, turn)?;
                 self.issue_token_again(&from.bare(), turn)
             }
             NotificationKind::Devices(change) => {
-                if let DeviceChange::Remove(device) = change
-                    && device.device() != 0
+                // Nothing is believed but that there is something new to be asked for, which is checked then.
+                if let DeviceChange::Add { ts, .. } | DeviceChange::Remove { ts, .. } = change
+                    && self.is_past(from, *ts, turn)?
                 {
-                    let address = turn.tx.people().signal_address(device)?;
-                    turn.tx.signal().forget(&address)?;
+                    return Ok(());
+                }
+                if let DeviceChange::Remove { device, .. } = change
+                    && device.device() != 0
+                    && device.same_user(from)
+                {
+                    self.companion_gone(device, turn)?;
                 }
                 Ok(turn.tx.people().forget_devices(from)?)
             }

@@ -2,6 +2,7 @@
 
 use super::{
     Error,
+    devices::Admission,
     dispatch::{Account, Effect, Turn},
     send::PendingResend,
     sender_keys::{in_chat, with_distribution},
@@ -43,7 +44,7 @@ impl Account {
         }
         match receipt {
             Ok(receipt) if receipt.kind == ReceiptKind::Retry => {
-                return self.retry_asked(&receipt, node, turn);
+                return self.retry_asked(&receipt, node, false, turn);
             }
             Ok(receipt) => self.progressed(&receipt, turn)?,
             Err(error) => tracing::warn!(%error, "receipt"),
@@ -125,9 +126,15 @@ impl Account {
     }
 
     /// A device could not decrypt a message of ours. The receipt is acknowledged once it is answered, which may have to
-    /// wait for that device's bundle; until then the server keeps it.
-    fn retry_asked(&mut self, receipt: &Receipt, node: &Node, turn: &mut Turn<'_>) -> Result<(), Error> {
-        match self.retry_answer(receipt, node, turn)? {
+    /// wait for that device's bundle; until then the server keeps it. `looked`: the person's devices were just asked for.
+    fn retry_asked(
+        &mut self,
+        receipt: &Receipt,
+        node: &Node,
+        looked: bool,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        match self.retry_answer(receipt, node, looked, turn)? {
             RetryAnswer::Nothing => {}
             RetryAnswer::Resend(resend) => self.resend(*resend, turn)?,
             RetryAnswer::AfterBundle(resend) => return self.resend_with_bundle(*resend, turn),
@@ -142,6 +149,7 @@ impl Account {
         &mut self,
         receipt: &Receipt,
         node: &Node,
+        looked: bool,
         turn: &mut Turn<'_>,
     ) -> Result<RetryAnswer, Error> {
         let (Some(from), Some(retry)) = (&receipt.peer, &receipt.retry) else {
@@ -168,6 +176,13 @@ impl Account {
                 return Ok(RetryAnswer::UnderWay);
             }
             tracing::warn!(%device, "somebody who is not to read it asks for a message again");
+            return Ok(RetryAnswer::Nothing);
+        }
+        if !self.is_theirs(device, turn)? {
+            if !looked && self.ask_whose(device, node, turn)? {
+                return Ok(RetryAnswer::UnderWay);
+            }
+            tracing::warn!(%device, "a device that is not known to be that person's asks for a message");
             return Ok(RetryAnswer::Nothing);
         }
         let address = turn.tx.people().signal_address(device)?;
@@ -210,7 +225,20 @@ impl Account {
             ack: node.clone(),
         });
         let mut session = turn.tx.signal().session(&address)?;
-        if let (Some(keys), Some(registration_id)) = (&retry.keys, retry.registration_id) {
+        let mut shown = retry.keys.as_ref().zip(retry.registration_id);
+        let mut admission = Admission::Known;
+        if let Some((keys, _)) = shown {
+            let signed = keys.device_identity.as_deref();
+            match self.check_device(&address, &keys.identity, signed, turn)? {
+                Ok(checked) => admission = checked,
+                Err(error) => {
+                    // Whatever the server has of that device is checked as well.
+                    tracing::warn!(%error, %device, "the keys of a retry receipt");
+                    shown = None;
+                }
+            }
+        }
+        if let Some((keys, registration_id)) = shown {
             let bundle = PreKeyBundle {
                 registration_id,
                 identity: keys.identity,
@@ -223,12 +251,12 @@ impl Account {
                 tracing::warn!(%error, "the keys of a retry receipt");
                 return Ok(RetryAnswer::Nothing);
             }
+            self.admit(&address, &keys.identity, admission, turn)?;
             turn.tx.signal().set_session(&address, &session)?;
-            turn.tx.signal().set_identity(&address, &keys.identity)?;
             return Ok(RetryAnswer::Resend(resend));
         }
         let same_device = session.remote_registration_id() == retry.registration_id;
-        if session.is_open() && same_device && retry.count < 2 {
+        if session.is_open() && same_device && retry.count < 2 && retry.keys.is_none() {
             return Ok(RetryAnswer::Resend(resend));
         }
         // The device started over, or the session does not work: begin a new one from a fresh bundle.
@@ -250,14 +278,47 @@ impl Account {
         Ok(true)
     }
 
-    /// The group was looked at: now it is known who may ask.
-    pub(super) fn reconsider(&mut self, group: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
+    /// Whether a device is the person's that it says it is of. Phones are; companions are those that the phone vouches for.
+    fn is_theirs(&self, device: &Jid, turn: &Turn<'_>) -> Result<bool, Error> {
+        if device.device() == 0 {
+            return Ok(true);
+        }
+        let person = device.bare();
+        let known = match self.known_devices(&person, turn)? {
+            None => match turn.tx.people().other_name(&person)? {
+                Some(other) => self.known_devices(&other, turn)?,
+                None => None,
+            },
+            known => known,
+        };
+        Ok(known.is_some_and(|devices| devices.contains(&device.device())))
+    }
+
+    /// A device asks for a message that is not among the person's: it may be new. `true`: the server is asked first, and
+    /// [`Self::reconsider`] follows.
+    fn ask_whose(&mut self, device: &Jid, node: &Node, turn: &mut Turn<'_>) -> Result<bool, Error> {
+        let Some(conn) = &mut self.conn else { return Ok(false) };
+        if conn.doubtful_retries.len() >= MAX_WAITING {
+            return Ok(false);
+        }
+        let person = device.bare();
+        conn.doubtful_retries.push((person.clone(), node.clone()));
+        turn.tx.people().forget_devices(&person)?;
+        self.ask_devices(&person, turn);
+        Ok(true)
+    }
+
+    /// The group, or the person's devices, were looked at: now it is known who may ask.
+    pub(super) fn reconsider(&mut self, looked_at: &Jid, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Some(conn) = &mut self.conn else { return Ok(()) };
-        let waiting: Vec<Node> =
-            conn.doubtful_retries.extract_if(.., |(other, _)| other == group).map(|(_, node)| node).collect();
+        let waiting: Vec<Node> = conn
+            .doubtful_retries
+            .extract_if(.., |(other, _)| other == looked_at)
+            .map(|(_, node)| node)
+            .collect();
         for node in waiting {
             match Receipt::parse_from(&node) {
-                Ok(receipt) => self.retry_asked(&receipt, &node, turn)?,
+                Ok(receipt) => self.retry_asked(&receipt, &node, looked_at.is_user(), turn)?,
                 Err(_) => self.ack(&node, turn),
             }
         }

@@ -167,7 +167,7 @@ impl Account {
     }
 
     /// Decrypts what can be: pairwise ciphertexts first, so that no ratchet is left behind.
-    fn open(&self, incoming: &Incoming, source: &Source, turn: &mut Turn<'_>) -> Result<Opened, Error> {
+    fn open(&mut self, incoming: &Incoming, source: &Source, turn: &mut Turn<'_>) -> Result<Opened, Error> {
         let mut outcome = match &incoming.unavailable {
             Some(_) => Opened::Nothing("unavailable"),
             None if incoming.encs.is_empty() => Opened::Nothing("empty"),
@@ -184,7 +184,7 @@ impl Account {
             let opened = if enc.kind == EncKind::SenderKey {
                 self.open_common(enc, &incoming.from, &address, turn)?
             } else {
-                self.decrypt(enc, &address, turn)?
+                self.decrypt(enc, &address, incoming.device_identity.as_deref(), turn)?
             };
             match opened {
                 Ok(padded) => match padding::unpad(&padded) {
@@ -211,10 +211,12 @@ impl Account {
         Ok(found.map_or(outcome, Opened::Message))
     }
 
+    /// `signed` is what says whose device the author is; asked for where it opens a session with a new identity.
     fn decrypt(
-        &self,
+        &mut self,
         enc: &Enc,
         address: &Jid,
+        signed: Option<&[u8]>,
         turn: &mut Turn<'_>,
     ) -> Result<Result<Vec<u8>, SignalError>, Error> {
         let local = Local { identity: &self.device.identity, registration_id: self.device.registration_id };
@@ -233,14 +235,23 @@ impl Account {
             Ok(message) => message,
             Err(error) => return Ok(Err(error)),
         };
+        let admission = match self.check_device(address, &message.identity, signed, turn)? {
+            Ok(admission) => admission,
+            Err(error) => {
+                tracing::warn!(%error, sender = %address, "a device that its account does not vouch for");
+                self.doubt_phone(address, &message.identity, signed, turn);
+                return Ok(Err(SignalError::Unvouched));
+            }
+        };
         let ours = OurPreKeys {
             signed: signal.signed_pre_key(message.signed_pre_key_id)?,
             one_time: message.pre_key_id.map(|id| signal.pre_key(id)).transpose()?.flatten(),
         };
         Ok(match session.decrypt_prekey(&local, &message, &ours, turn.rng) {
             Ok(opened) => {
+                self.admit(address, &message.identity, admission, turn)?;
+                let signal = turn.tx.signal();
                 signal.set_session(address, &session)?;
-                signal.set_identity(address, &message.identity)?;
                 if let (true, Some(id)) = (opened.consumed_one_time, message.pre_key_id) {
                     signal.remove_pre_key(id)?;
                 }
@@ -530,6 +541,7 @@ fn reason(error: &SignalError) -> &'static str {
         SignalError::InvalidKey => "invalid_key",
         SignalError::InvalidSignature => "invalid_signature",
         SignalError::CorruptSession => "corrupt_session",
+        SignalError::Unvouched => "unverified_device",
     }
 }
 

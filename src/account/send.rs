@@ -181,7 +181,7 @@ impl Account {
             match self.known_devices(person, turn)? {
                 Some(known) => devices.extend(known.into_iter().map(|id| person.with_device(id))),
                 None => {
-                    missing.devices.insert(person.clone());
+                    self.lacks_devices(person, missing);
                     ready = false;
                 }
             }
@@ -463,6 +463,19 @@ impl Account {
         let bundles = BundleQuery { devices: vec![device], reason: Some("retry".into()) };
         turn.send(&bundles.build(&query));
         Ok(())
+    }
+
+    /// Asks for a person's devices, or for what it takes to check them.
+    pub(super) fn ask_devices(&mut self, person: &Jid, turn: &mut Turn<'_>) {
+        let mut missing = Missing::default();
+        self.lacks_devices(person, &mut missing);
+        self.ask_for(missing, turn);
+    }
+
+    /// Asks for the keys of one device.
+    pub(super) fn ask_bundle(&mut self, device: &Jid, turn: &mut Turn<'_>) {
+        let bundles = BTreeSet::from([device.clone()]);
+        self.ask_for(Missing { bundles, ..Missing::default() }, turn);
     }
 
     /// Asks once for what several sends may be waiting for.

@@ -22,10 +22,13 @@ const HOSTED: i32 = 1;
 
 const ACCOUNT: [u8; 2] = [6, 0];
 const DEVICE: [u8; 2] = [6, 1];
-/// No client checks the signature of a list; 2 is the number that the scheme leaves free for it.
+/// WhatsApp's encryption overview, "Signed Device List Data"; hosted accounts have no other one.
 const KEY_INDEX_LIST: [u8; 2] = [6, 2];
 const HOSTED_ACCOUNT: [u8; 2] = [6, 5];
 const HOSTED_DEVICE: [u8; 2] = [6, 6];
+
+/// What is larger is not read. A list of four companions takes about 90 bytes, a device identity about 190.
+pub const MAX_BYTES: usize = 4_096;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdvError {
@@ -136,27 +139,56 @@ pub fn complete(
     Ok(signed.encode_to_vec())
 }
 
+/// What an account says of a companion that it vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// Random per account identity; constant until the phone registers anew.
+    pub raw_id: u32,
+    /// When the phone signed, Unix seconds.
+    pub timestamp_secs: u64,
+    /// The companion's number among those the phone ever linked.
+    pub key_index: u32,
+    /// The identity of the account's phone: who signed.
+    pub account_key: PublicKey,
+}
+
 /// Anybody: checks both signatures of a companion's device identity against its Signal identity and the account's
 /// key. An identity that names no account key needs one from the caller; one that names another than the caller's
 /// is refused.
-pub fn verify(signed: &[u8], companion: &PublicKey, account_key: Option<&PublicKey>) -> Result<(), AdvError> {
-    let signed = AdvSignedDeviceIdentity::decode(signed).map_err(|_| AdvError::Malformed)?;
-    check(&signed, companion, account_key)
+pub fn verify(
+    signed: &[u8],
+    companion: &PublicKey,
+    account_key: Option<&PublicKey>,
+) -> Result<Vouched, AdvError> {
+    let signed = bounded::<AdvSignedDeviceIdentity>(signed)?;
+    let account_key = check(&signed, companion, account_key)?;
+    let details = read_details(details(&signed)?)?;
+    Ok(Vouched {
+        raw_id: details.raw_id.ok_or(AdvError::Malformed)?,
+        timestamp_secs: details.timestamp.ok_or(AdvError::Malformed)?,
+        key_index: details.key_index.ok_or(AdvError::Malformed)?,
+        account_key,
+    })
 }
 
-/// Phone: signed list of the key indexes that are linked now.
-pub fn key_index_list(
-    account: &KeyPair,
-    raw_id: u32,
-    timestamp_secs: u64,
-    indexes: &[u32],
-    rng: &mut dyn CryptoRng,
-) -> Vec<u8> {
+/// What a phone says of its companions, to be signed.
+pub struct DeviceList<'a> {
+    /// As in [`Link`].
+    pub raw_id: u32,
+    pub timestamp_secs: u64,
+    /// The highest index that was ever given away.
+    pub current: u32,
+    /// Those of the companions that are linked now. WhatsApp's own phones count themselves, as 0.
+    pub valid: &'a [u32],
+}
+
+/// Phone: the signed list of its companions. Names no account key, as the lists of WhatsApp's own phones do not.
+pub fn key_index_list(account: &KeyPair, list: &DeviceList<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
     let details = AdvKeyIndexList {
-        raw_id: Some(raw_id),
-        timestamp: Some(timestamp_secs),
-        current_index: Some(indexes.iter().copied().max().unwrap_or(0)),
-        valid_indexes: indexes.to_vec(),
+        raw_id: Some(list.raw_id),
+        timestamp: Some(list.timestamp_secs),
+        current_index: Some(list.current),
+        valid_indexes: list.valid.to_vec(),
         account_type: Some(E2EE),
     }
     .encode_to_vec();
@@ -164,32 +196,61 @@ pub fn key_index_list(
     AdvSignedKeyIndexList {
         details: Some(details),
         account_signature: Some(account.private.sign(&message, rng).to_vec()),
-        account_signature_key: Some(account.public.as_bytes().to_vec()),
+        account_signature_key: None,
     }
     .encode_to_vec()
 }
 
-/// What a signed list says. A device whose index is not in `valid` is not linked any more.
+/// Phone of a hosted account: the same with the account's key in it.
+pub fn naming_its_signer(list: &[u8], account: &PublicKey) -> Result<Vec<u8>, AdvError> {
+    let mut list = bounded::<AdvSignedKeyIndexList>(list)?;
+    list.account_signature_key = Some(account.as_bytes().to_vec());
+    Ok(list.encode_to_vec())
+}
+
+/// What a signed list says. A device whose index is not in `valid`, and not above `current` either, is not linked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyIndexes {
+    /// Another one than before: the account was registered anew.
     pub raw_id: u32,
+    /// When the phone signed, Unix seconds; of two lists the later one counts.
     pub timestamp_secs: u64,
+    /// The highest index that was ever given away.
     pub current: u32,
+    /// At most some thousands.
     pub valid: Vec<u32>,
 }
 
-/// The indexes of a signed list. Its signature is not checked, as no client checks it: the server, which is trusted
-/// with the list of devices, is what it comes from.
-pub fn read_key_index_list(signed: &[u8]) -> Result<KeyIndexes, AdvError> {
-    let signed = AdvSignedKeyIndexList::decode(signed).map_err(|_| AdvError::Malformed)?;
-    let list = AdvKeyIndexList::decode(signed.details.as_deref().ok_or(AdvError::Malformed)?)
-        .map_err(|_| AdvError::Malformed)?;
+/// Anybody: the indexes of a list that the phone with this identity signed. Whatever key the list itself names does
+/// not count.
+pub fn verify_key_index_list(signed: &[u8], account_key: &PublicKey) -> Result<KeyIndexes, AdvError> {
+    let signed = bounded::<AdvSignedKeyIndexList>(signed)?;
+    let details = signed.details.as_deref().ok_or(AdvError::Malformed)?;
+    let signature = signed.account_signature.as_deref().ok_or(AdvError::Malformed)?;
+    let message = [&KEY_INDEX_LIST, details].concat();
+    account_key.verify(&message, signature).map_err(|_| AdvError::SignatureMismatch)?;
+    let list = AdvKeyIndexList::decode(details).map_err(|_| AdvError::Malformed)?;
     Ok(KeyIndexes {
-        raw_id: list.raw_id.unwrap_or_default(),
-        timestamp_secs: list.timestamp.unwrap_or_default(),
+        raw_id: list.raw_id.ok_or(AdvError::Malformed)?,
+        timestamp_secs: list.timestamp.ok_or(AdvError::Malformed)?,
         current: list.current_index.unwrap_or_default(),
         valid: list.valid_indexes,
     })
+}
+
+/// The key that a list says it was signed with. Hosted accounts name it.
+pub fn named_signer(signed: &[u8]) -> Result<Option<PublicKey>, AdvError> {
+    let signed = bounded::<AdvSignedKeyIndexList>(signed)?;
+    let read = |key| PublicKey::from_slice(key).map_err(|_| AdvError::InvalidKey);
+    signed.account_signature_key.as_deref().filter(|key| !key.is_empty()).map(read).transpose()
+}
+
+/// What the server hands over of others, unless it is larger than any such thing is.
+fn bounded<M: prost::Message + Default>(bytes: &[u8]) -> Result<M, AdvError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(AdvError::Malformed);
+    }
+    M::decode(bytes).map_err(|_| AdvError::Malformed)
 }
 
 fn container_mac(secret: &[u8; 32], hosted: bool, signed: &[u8]) -> Hmac<Sha256> {
@@ -205,7 +266,7 @@ fn check(
     signed: &AdvSignedDeviceIdentity,
     companion: &PublicKey,
     expected: Option<&PublicKey>,
-) -> Result<(), AdvError> {
+) -> Result<PublicKey, AdvError> {
     let account_key = match (account_key(signed)?, expected) {
         (Some(named), Some(expected)) if named != *expected => return Err(AdvError::SignatureMismatch),
         (Some(key), _) => key,
@@ -215,7 +276,8 @@ fn check(
     check_account_signature(signed, companion, &account_key)?;
     let tail = [details(signed)?, companion.as_bytes(), account_key.as_bytes()].concat();
     let signature = signed.device_signature.as_deref().ok_or(AdvError::Malformed)?;
-    check_either([DEVICE, HOSTED_DEVICE], &tail, companion, signature)
+    check_either([DEVICE, HOSTED_DEVICE], &tail, companion, signature)?;
+    Ok(account_key)
 }
 
 fn check_account_signature(

@@ -53,7 +53,8 @@ pub fn fuzz_signal(data: &[u8]) {
     let _ = adv::accept(&data, &[0; 32], &bob, &mut rng);
     let _ = adv::verify(&data, &bob.public, Some(&alice.public));
     let _ = adv::complete(&data, &bob.public, &alice.public);
-    let _ = adv::read_key_index_list(&data);
+    let _ = adv::named_signer(&data);
+    let _ = adv::verify_key_index_list(&data, &alice.public);
     let _ = padding::unpad(&data);
 }
 

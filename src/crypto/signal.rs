@@ -124,6 +124,9 @@ pub enum SignalError {
     InvalidSignature,
     #[error("stored session is unreadable")]
     CorruptSession,
+    /// The verdict of whoever holds the identities: the account does not vouch for the device that wrote.
+    #[error("a device that its account does not vouch for")]
+    Unvouched,
 }
 
 impl SignalError {
@@ -140,6 +143,7 @@ impl SignalError {
             Self::FutureMessage => 6,
             Self::BadMac => 7,
             Self::CorruptSession => 8,
+            Self::Unvouched => 12,
         }
     }
 

@@ -11,9 +11,9 @@ use tokio::{
 
 use super::{
     core::{
-        AppStateView, CallView, CodeOutcome, Defect, FaultView, GroupView, LogLine, MessageView, Namespace,
-        NewsletterView, OperateError, Operation, PasskeyView, PhoneChange, PhoneView, ReceiptView, Sending,
-        StandingChange, StatsView, World,
+        AppStateView, CallView, CodeOutcome, Defect, FaultView, GroupView, Intruder, ListShown, LogLine,
+        MessageView, Namespace, NewsletterView, OperateError, Operation, PasskeyView, PhoneChange, PhoneView,
+        ReceiptView, Sending, StandingChange, StatsView, World,
     },
     media::{self, FileError, FileToSend},
     shared::Shared,
@@ -217,6 +217,28 @@ impl Admin {
     /// This phone logs a companion out.
     pub fn unlink(&self, number: &str, device: u16) -> Reply<()> {
         self.shared.input(|world, now| Ok(world.unlink_companion(world.phone(number)?, device, now)?))
+    }
+
+    /// From now on others are shown this list of the phone's companions.
+    pub fn show_list(&self, number: &str, shown: ListShown) -> Reply<()> {
+        self.shared.input(|world, _| {
+            world.show_list(world.phone(number)?, shown);
+            Ok(())
+        })
+    }
+
+    /// Puts a device among the phone's that the phone does not vouch for; its number.
+    pub fn intrude(&self, number: &str, intruder: Intruder) -> Reply<u16> {
+        self.shared.input(|world, now| Ok(world.intrude(world.phone(number)?, intruder, now)?))
+    }
+
+    /// This phone's number is registered anew, with the identity of before or with another one. `quiet`: the server tells
+    /// nobody.
+    pub fn register_anew(&self, number: &str, same_identity: bool, quiet: bool) -> Reply<()> {
+        self.shared.input(|world, now| {
+            world.register_anew(world.phone(number)?, same_identity, quiet, now);
+            Ok(())
+        })
     }
 
     /// This phone sends; `to` is a number or a JID. The id.

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     admin::{Admin, AdminError, DeviceCommand},
-    app_state, cdn,
+    app_state, cdn, devices,
     listener::ChatAllowed,
     passkey, profile,
     sending::{self, What},
@@ -62,6 +62,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
             get(passkey::show).put(passkey::want).post(passkey::sign).delete(passkey::decline),
         )
         .route("/admin/phones/{number}/unlink", post(unlink))
+        .route("/admin/phones/{number}/device-list", put(devices::show_list))
+        .route("/admin/phones/{number}/intruder", post(devices::intrude))
+        .route("/admin/phones/{number}/register-anew", post(devices::register_anew))
         .route("/admin/phones/{number}/send", post(send))
         .route("/admin/phones/{number}/messages", get(messages))
         .route("/admin/phones/{number}/media/{id}", get(file))

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::{
     admin::{AdminError, DeviceCommand},
     core::{
-        AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Defect, Effect, GroupView, LogLine,
-        MessageView, Namespace, NewsletterView, Operation, PasskeyView, PhoneChange, PhoneView, ProfileView,
-        ReceiptView, Sending, Settings, StandingChange, StatsView, World,
+        AppStateView, BusinessSpec, CallView, CodeOutcome, ConnId, Defect, Effect, GroupView, Intruder,
+        ListShown, LogLine, MessageView, Namespace, NewsletterView, Operation, PasskeyView, PhoneChange,
+        PhoneView, ProfileView, ReceiptView, Sending, Settings, StandingChange, StatsView, World,
     },
 };
 use crate::{
@@ -245,6 +245,52 @@ impl Lab {
     pub fn unlink(&mut self, number: &str, device: u16, now: Millis) -> Reply<()> {
         let phone = self.world.phone(number)?;
         Ok(self.world.unlink_companion(phone, device, now)?)
+    }
+
+    /// Links companions to a phone that the sandbox plays itself.
+    pub fn play(&mut self, number: &str, devices: u16, now: Millis) -> Reply<PhoneView> {
+        let phone = self.world.phone(number)?;
+        self.world.play(phone, devices, now)?;
+        Ok(self.world.phone_view(phone))
+    }
+
+    /// From now on others are shown this list of the phone's companions.
+    pub fn show_list(&mut self, number: &str, shown: ListShown) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        self.world.show_list(phone, shown);
+        Ok(())
+    }
+
+    /// Puts a device among the phone's that the phone does not vouch for; its number.
+    pub fn intrude(&mut self, number: &str, intruder: Intruder, now: Millis) -> Reply<u16> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.intrude(phone, intruder, now)?)
+    }
+
+    /// This phone's number is registered anew, with the identity of before or with another one. `quiet`: the server tells
+    /// nobody.
+    pub fn register_anew(
+        &mut self,
+        number: &str,
+        same_identity: bool,
+        quiet: bool,
+        now: Millis,
+    ) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        self.world.register_anew(phone, same_identity, quiet, now);
+        Ok(())
+    }
+
+    /// A companion that the sandbox plays sends a person these bytes as a message; the id.
+    pub fn companion_sends(
+        &mut self,
+        companion: &str,
+        to: &str,
+        plaintext: &[u8],
+        now: Millis,
+    ) -> Reply<String> {
+        let companion = self.world.companion(companion)?;
+        Ok(self.world.companion_sends(companion, to, plaintext, now)?)
     }
 
     /// This phone sends; `to` is a number or a JID. The id.

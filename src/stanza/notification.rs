@@ -10,9 +10,19 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceChange {
     /// A device was linked.
-    Add(Jid),
+    Add {
+        /// Which.
+        device: Jid,
+        /// Of the account's list since, Unix seconds.
+        ts: Option<u64>,
+    },
     /// A device was unlinked.
-    Remove(Jid),
+    Remove {
+        /// Which.
+        device: Jid,
+        /// Of the account's list since, Unix seconds.
+        ts: Option<u64>,
+    },
     /// Something changed: ask again.
     Update,
 }
@@ -121,11 +131,15 @@ impl Notification {
 
     /// Removal wins over addition, both over a plain update.
     fn device_change(node: &Node) -> DeviceChange {
-        let device = |tag| node.find(tag).and_then(|n| n.find("device")).and_then(|d| d.jid("jid"));
-        if let Some(device) = device("remove") {
-            DeviceChange::Remove(device)
-        } else if let Some(device) = device("add") {
-            DeviceChange::Add(device)
+        let change = |tag| {
+            let change = node.find(tag)?;
+            let ts = change.find("key-index-list").and_then(|list| list.number("ts"));
+            Some((change.find("device")?.jid("jid")?, ts))
+        };
+        if let Some((device, ts)) = change("remove") {
+            DeviceChange::Remove { device, ts }
+        } else if let Some((device, ts)) = change("add") {
+            DeviceChange::Add { device, ts }
         } else {
             DeviceChange::Update
         }

@@ -199,6 +199,7 @@ impl DeviceTable<'_> {
         self.0.conn().execute_batch(
             "DELETE FROM device; DELETE FROM signed_pre_key; DELETE FROM pre_key; DELETE FROM session;
              DELETE FROM identity; DELETE FROM device_list; DELETE FROM number; DELETE FROM inbound_pending;
+             DELETE FROM device_vouch;
              DELETE FROM app_state_key; DELETE FROM history_work;
              DELETE FROM history_request; DELETE FROM history_late; DELETE FROM resend;
              DELETE FROM app_state_version; DELETE FROM app_state_mac; DELETE FROM app_state_write;

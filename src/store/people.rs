@@ -99,6 +99,7 @@ impl People<'_> {
         self.move_signal_state(&pn, &lid)?;
         self.0.sender_keys().move_sender(&pn, &lid)?;
         self.0.privacy_tokens().move_person(&pn, &lid)?;
+        self.0.devices().move_person(&pn, &lid)?;
         self.forget_devices(&pn)?;
         let merged = self.0.messages().merge_chats(&pn, &lid)?;
         if strangers {

@@ -136,6 +136,31 @@ impl SenderKeys<'_> {
         Ok(())
     }
 
+    /// What a device writes with is not read any more, in any chat.
+    pub fn forget_sender(&self, sender: &Jid) -> Result<(), Error> {
+        self.0
+            .conn()
+            .prepare_cached("DELETE FROM sender_key WHERE sender = ?1")?
+            .execute([sender.to_wire()])?;
+        Ok(())
+    }
+
+    /// A person's companions are theirs no more, under either name: what they write with is not read any more, and what
+    /// they were told is used no more, in any chat.
+    pub fn forget_companions(&self, person: &Jid) -> Result<(), Error> {
+        let conn = self.0.conn();
+        for name in [Some(person.bare()), self.0.people().other_name(person)?].into_iter().flatten() {
+            let pattern = format!("{}:*@{}", name.user(), name.server().as_str());
+            conn.prepare_cached("DELETE FROM sender_key WHERE sender GLOB ?1")?.execute([&pattern])?;
+            let mut told =
+                conn.prepare_cached("SELECT DISTINCT chat FROM sender_key_sent_to WHERE device GLOB ?1")?;
+            let chats: Vec<Jid> =
+                told.query_map([&pattern], |row| jid(row.get(0)?))?.collect::<Result<_, _>>()?;
+            chats.iter().try_for_each(|chat| self.drop_own(chat))?;
+        }
+        Ok(())
+    }
+
     /// A number's LID became known: its devices' keys go by that from now on. What is kept under the LID already wins.
     pub(super) fn move_sender(&self, pn: &Jid, lid: &Jid) -> Result<(), Error> {
         let mut found = self

@@ -62,6 +62,14 @@ impl Signal<'_> {
         Ok(())
     }
 
+    /// Forgets all companions of a person.
+    pub fn forget_companions(&self, person: &Jid) -> Result<(), Error> {
+        let pattern = format!("{}:*@{}", person.user(), person.server().as_str());
+        self.0.conn().prepare_cached("DELETE FROM session WHERE address GLOB ?1")?.execute([&pattern])?;
+        self.0.conn().prepare_cached("DELETE FROM identity WHERE address GLOB ?1")?.execute([&pattern])?;
+        Ok(())
+    }
+
     /// A device's identity as last seen.
     pub fn identity(&self, address: &Jid) -> Result<Option<PublicKey>, Error> {
         let key: Option<Vec<u8>> = self

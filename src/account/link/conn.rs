@@ -13,6 +13,7 @@ use crate::{
         app_state::{Syncing, Upload},
         ask::Asked,
         code::Linking,
+        devices::Claim,
         passkey,
         presence::Typing,
         send::PendingResend,
@@ -148,6 +149,10 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) in_flight: VecDeque<(String, Millis)>,
     /// People whose devices were asked for.
     pub(in crate::account) asked_devices: HashSet<Jid>,
+    /// People's lists of devices that wait for the identity of the phone that is to have signed them.
+    pub(in crate::account) claims: HashMap<Jid, Claim>,
+    /// Phones whose identity was asked for though one is known.
+    pub(in crate::account) doubted_phones: HashSet<Jid>,
     /// Devices whose bundles were asked for.
     pub(in crate::account) asked_bundles: HashSet<Jid>,
     /// Numbers whose look-up was refused.
@@ -166,7 +171,8 @@ pub(in crate::account) struct Conn {
     pub(in crate::account) foreign_groups: HashSet<Jid>,
     /// Sends that wait for their group's description.
     pub(in crate::account) group_lookups: HashMap<Jid, Vec<(Ticket, SendMessage)>>,
-    /// Retry receipts of people of whom only a look at their group can tell whether they may ask.
+    /// Retry receipts of which only a look at the group, or at the person's devices, can tell whether they may ask: with
+    /// that group or person.
     pub(in crate::account) doubtful_retries: Vec<(Jid, Node)>,
     /// The participant hash with which the server last contradicted ours, by group.
     pub(in crate::account) doubted: HashMap<Jid, String>,
@@ -214,6 +220,8 @@ impl Conn {
             rewritten: Some(0),
             in_flight: VecDeque::new(),
             asked_devices: HashSet::new(),
+            claims: HashMap::new(),
+            doubted_phones: HashSet::new(),
             asked_bundles: HashSet::new(),
             asked_numbers: HashSet::new(),
             ask_again_at: None,

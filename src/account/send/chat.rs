@@ -115,7 +115,7 @@ impl Account {
             match self.known_devices(person, turn)? {
                 Some(all) => devices.extend(all.into_iter().map(|id| person.with_device(id))),
                 None => {
-                    missing.devices.insert(person.clone());
+                    self.lacks_devices(person, missing);
                     known = false;
                 }
             }

@@ -1,6 +1,6 @@
 //! Who is meant, on which devices, with which keys: what a send needs to know before it can be encrypted.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use crate::{
     account::{
@@ -9,17 +9,11 @@ use crate::{
         link::Query,
     },
     clock::Millis,
-    crypto::{PublicKey, adv, signal::Local},
-    stanza::{BundleAnswer, DeviceAnswer, FetchedBundle, Iq, UsyncAnswer, UsyncQuery, contact_digits},
+    crypto::signal::Local,
+    stanza::{BundleAnswer, FetchedBundle, Iq, UsyncAnswer, UsyncQuery, contact_digits},
     store::{people::Number, queue::Outgoing as Row},
     wire::{Jid, Node},
 };
-
-/// Device lists are kept true by notifications; one that was missed costs at most this.
-const DEVICES_FRESH: Duration = Duration::from_secs(24 * 3600);
-
-/// Devices of one account that are written to. WhatsApp links four companions to a phone, and numbers devices up to 99.
-const MAX_DEVICES: usize = 100;
 
 /// What a row's number came to.
 pub(super) enum Resolved {
@@ -42,8 +36,11 @@ impl Account {
         let Some(conn) = &self.conn else { return };
         let numbers: Vec<String> = conn.lookups.keys().cloned().collect();
         let groups: Vec<Jid> = conn.group_lookups.keys().cloned().collect();
+        let doubted = conn.doubtful_retries.iter().map(|(whose, _)| whose);
+        let people: Vec<Jid> = doubted.filter(|whose| whose.is_user()).cloned().collect();
         numbers.iter().for_each(|digits| self.ask_number(digits, turn));
         groups.iter().for_each(|group| self.ask_group(group, turn));
+        people.iter().for_each(|person| self.ask_devices(person, turn));
     }
 
     fn ask_number(&mut self, digits: &str, turn: &mut Turn<'_>) {
@@ -152,9 +149,13 @@ impl Account {
         if target.is_lid() { paired.lid.clone() } else { Some(paired.jid.clone()) }
     }
 
-    pub(super) fn known_devices(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Vec<u16>>, Error> {
-        let known = turn.tx.people().devices(person)?;
-        Ok(known.filter(|(_, at)| turn.now.since(*at) < DEVICES_FRESH).map(|(devices, _)| devices))
+    /// What has to be asked for before a person's devices are known: these, or what it takes to check them.
+    pub(super) fn lacks_devices(&self, person: &Jid, missing: &mut super::Missing) {
+        let conn = self.conn.as_ref();
+        match conn.and_then(|conn| conn.claims.get(person)) {
+            Some(claim) => missing.bundles.extend(claim.devices().map(|id| person.with_device(id))),
+            None => drop(missing.devices.insert(person.clone())),
+        }
     }
 
     /// The answer to a lookup; `None`: refused, or no answer at all, and asked again later.
@@ -189,14 +190,13 @@ impl Account {
                 conn.asked_devices.remove(person);
             }
             let answer = answers.get(person).copied();
-            let devices = answer.and_then(|answer| answer.devices.as_ref()).map(usable).unwrap_or_default();
-            turn.tx.people().set_devices(person, &devices, turn.now)?;
             let other =
                 answer.and_then(|a| a.lid.as_ref().or(a.pn.as_ref())).filter(|other| *other != person);
             if let Some(other) = other {
                 turn.tx.people().learn(person, other)?;
-                turn.tx.people().set_devices(other, &devices, turn.now)?;
             }
+            let devices = answer.and_then(|answer| answer.devices.as_ref());
+            self.consider_devices(person, other, devices, turn)?;
         }
         Ok(())
     }
@@ -211,14 +211,24 @@ impl Account {
         let Some(answer) = found else { return Ok(()) };
         let entries: HashMap<&Jid, &FetchedBundle> =
             answer.0.iter().rev().map(|entry| (&entry.device, entry)).collect();
-        for device in devices {
+        // Phones first: their identities tell which companions are theirs.
+        let (phones, companions): (Vec<&Jid>, Vec<&Jid>) =
+            devices.iter().partition(|device| device.device() == 0);
+        for device in phones.into_iter().chain(companions) {
             let entry = entries.get(device).copied();
             let mut waiting = Vec::new();
             if let Some(conn) = &mut self.conn {
                 conn.asked_bundles.remove(device);
                 waiting = conn.resends.extract_if(.., |resend| resend.device == *device).collect();
             }
-            if !self.start_session(device, entry, !waiting.is_empty(), turn)? {
+            if device.device() != 0 && waiting.is_empty() && !self.is_listed(device, turn)? {
+                continue;
+            }
+            let started = self.start_session(device, entry, !waiting.is_empty(), turn)?;
+            if device.device() == 0 {
+                self.settle_claim(device, turn)?;
+            }
+            if !started {
                 if let Some(conn) = &mut self.conn {
                     conn.barren.insert(device.clone());
                 }
@@ -237,25 +247,32 @@ impl Account {
         Ok(())
     }
 
+    /// Whether a companion was found to be one.
+    fn is_listed(&self, device: &Jid, turn: &Turn<'_>) -> Result<bool, Error> {
+        let known = self.known_devices(&device.bare(), turn)?;
+        Ok(known.is_some_and(|devices| devices.contains(&device.device())))
+    }
+
     /// Opens a session from a fetched bundle; `false` if there is none to be trusted. A session that the peer opened
     /// meanwhile stays, unless `anew`.
     fn start_session(
-        &self,
+        &mut self,
         device: &Jid,
         entry: Option<&FetchedBundle>,
         anew: bool,
         turn: &mut Turn<'_>,
     ) -> Result<bool, Error> {
-        let Some(Ok((bundle, identity))) = entry.map(|entry| entry.keys.as_ref()) else { return Ok(false) };
+        let Some(Ok((bundle, signed))) = entry.map(|entry| entry.keys.as_ref()) else { return Ok(false) };
         let address = turn.tx.people().signal_address(device)?;
-        if let Some(identity) = identity {
-            let account = self.account_key(&address, turn)?;
-            if let Err(error) = adv::verify(identity, &bundle.identity, account.as_ref()) {
-                tracing::warn!(%error, %device, "a companion's identity does not verify");
+        let admission = match self.check_device(&address, &bundle.identity, signed.as_deref(), turn)? {
+            Ok(admission) => admission,
+            Err(error) => {
+                tracing::warn!(%error, %device, "a device's identity does not verify");
                 return Ok(false);
             }
-        }
+        };
         let mut session = turn.tx.signal().session(&address)?;
+        let anew = anew || self.is_new_phone(&address, &bundle.identity, turn)?;
         if session.is_open() && !anew {
             return Ok(true);
         }
@@ -264,36 +281,10 @@ impl Account {
             tracing::warn!(%error, %device, "a prekey bundle does not verify");
             return Ok(false);
         }
+        self.admit(&address, &bundle.identity, admission, turn)?;
         turn.tx.signal().set_session(&address, &session)?;
-        turn.tx.signal().set_identity(&address, &bundle.identity)?;
         Ok(true)
     }
-
-    /// The key that must have signed a companion: the identity of its account's phone, as far as it is known.
-    fn account_key(&self, address: &Jid, turn: &Turn<'_>) -> Result<Option<PublicKey>, Error> {
-        if self.is_own(address) {
-            return Ok(self.device.paired.as_ref().map(|p| PublicKey::from_bytes(p.account_key)));
-        }
-        Ok(turn.tx.signal().identity(&address.bare())?)
-    }
-}
-
-/// The devices that may be written to: the phone, and companions that the account's signed list names or that are
-/// newer than it (whatsapp-rust's rule).
-fn usable(answer: &DeviceAnswer) -> Vec<u16> {
-    let indexes = answer.key_index_list.as_ref().and_then(|(_, list)| adv::read_key_index_list(list).ok());
-    answer
-        .devices
-        .iter()
-        .filter(|device| match (device.id, &indexes, device.key_index) {
-            _ if device.hosted => false,
-            (0, _, _) | (_, None, _) => true,
-            (_, Some(_), None) => false,
-            (_, Some(list), Some(index)) => list.valid.contains(&index) || index > list.current,
-        })
-        .map(|device| device.id)
-        .take(MAX_DEVICES)
-        .collect()
 }
 
 /// A Brazilian mobile number with or without its ninth digit, whichever was not given. Numbers registered before the
@@ -311,7 +302,6 @@ fn brazilian_variant(digits: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stanza::DeviceEntry;
 
     #[test]
     fn brazilian_numbers_are_tried_with_and_without_the_ninth_digit() {
@@ -319,23 +309,5 @@ mod tests {
         assert_eq!(brazilian_variant("551187654321").as_deref(), Some("5511987654321"));
         assert_eq!(brazilian_variant("15551230001"), None);
         assert_eq!(brazilian_variant("5511"), None);
-    }
-
-    #[test]
-    fn a_companion_without_an_index_is_not_written_to_once_there_is_a_list() {
-        let mut rng = rand::rng();
-        let account = crate::crypto::KeyPair::generate(&mut rng);
-        let list = adv::key_index_list(&account, 7, 1_700_000_000, &[2], &mut rng);
-        let device = |id, key_index| DeviceEntry { id, key_index, hosted: false };
-        let devices = vec![
-            device(0, None),
-            device(1, Some(1)),
-            device(2, Some(2)),
-            device(3, None),
-            device(4, Some(9)),
-        ];
-        let with_list = DeviceAnswer { devices: devices.clone(), key_index_list: Some((1, list)) };
-        assert_eq!(usable(&with_list), [0, 2, 4]);
-        assert_eq!(usable(&DeviceAnswer { devices, key_index_list: None }), [0, 1, 2, 3, 4]);
     }
 }

@@ -94,11 +94,12 @@ fn a_server_completes_what_the_companion_returned_and_anybody_can_verify_it() {
     assert_eq!(complete(&returned, &companion, &companion), Err(AdvError::SignatureMismatch));
     assert_eq!(complete(&returned, &phone, &phone), Err(AdvError::SignatureMismatch));
 
-    assert_eq!(verify(&accepted.signed, &companion, None), Ok(()));
-    assert_eq!(verify(&accepted.signed, &companion, Some(&phone)), Ok(()));
+    let vouched = Vouched { raw_id: 12345, timestamp_secs: 1_700_000_000, key_index: 1, account_key: phone };
+    assert_eq!(verify(&accepted.signed, &companion, None), Ok(vouched.clone()));
+    assert_eq!(verify(&accepted.signed, &companion, Some(&phone)), Ok(vouched.clone()));
     assert_eq!(verify(&accepted.signed, &companion, Some(&companion)), Err(AdvError::SignatureMismatch));
     assert_eq!(verify(&accepted.signed, &phone, None), Err(AdvError::SignatureMismatch));
-    assert_eq!(verify(&returned, &companion, Some(&phone)), Ok(()));
+    assert_eq!(verify(&returned, &companion, Some(&phone)), Ok(vouched));
     assert_eq!(verify(&returned, &companion, None), Err(AdvError::Malformed));
 
     let container = container();
@@ -129,7 +130,13 @@ fn a_container_made_for_another_code_or_companion_is_refused() {
 #[test]
 fn a_hosted_account_is_accepted_with_its_own_prefixes() {
     let mut rng = StdRng::seed_from_u64(3);
-    let details = AdvDeviceIdentity { key_index: Some(2), device_type: Some(HOSTED), ..Default::default() };
+    let details = AdvDeviceIdentity {
+        raw_id: Some(5),
+        timestamp: Some(1_700_000_000),
+        key_index: Some(2),
+        account_type: None,
+        device_type: Some(HOSTED),
+    };
     let details = details.encode_to_vec();
     let message = [&HOSTED_ACCOUNT, details.as_slice(), companion().public.as_bytes()].concat();
     let signed = AdvSignedDeviceIdentity {
@@ -146,19 +153,89 @@ fn a_hosted_account_is_accepted_with_its_own_prefixes() {
     };
     let accepted = accept(&container.encode_to_vec(), &SECRET, &companion(), &mut rng).unwrap();
     assert_eq!(accepted.key_index, 2);
-    assert_eq!(verify(&accepted.signed, &companion().public, Some(&phone().public)), Ok(()));
+    let verified = verify(&accepted.signed, &companion().public, Some(&phone().public));
+    assert_eq!(verified.map(|vouched| vouched.key_index), Ok(2));
+}
+
+fn list(account: &KeyPair, timestamp_secs: u64, valid: &[u32]) -> Vec<u8> {
+    let list = DeviceList { raw_id: 12345, timestamp_secs, current: 300, valid };
+    key_index_list(account, &list, &mut StdRng::seed_from_u64(4))
 }
 
 #[test]
-fn a_key_index_list_reads_back_and_is_signed_by_the_account() {
-    let mut rng = StdRng::seed_from_u64(4);
-    let list = key_index_list(&phone(), 12345, 1_700_000_000, &[0, 1, 7, 300], &mut rng);
+fn a_key_index_list_is_good_under_the_key_of_its_account_alone() {
+    let good = list(&phone(), 1_700_000_000, &[0, 1, 7, 300]);
     let expected =
         KeyIndexes { raw_id: 12345, timestamp_secs: 1_700_000_000, current: 300, valid: vec![0, 1, 7, 300] };
-    assert_eq!(read_key_index_list(&list), Ok(expected));
-    let signed = AdvSignedKeyIndexList::decode(list.as_slice()).unwrap();
-    let message = [&KEY_INDEX_LIST, signed.details.as_deref().unwrap()].concat();
-    assert_eq!(phone().public.verify(&message, signed.account_signature.as_deref().unwrap()), Ok(()));
-    assert_eq!(read_key_index_list(&[]), Err(AdvError::Malformed));
-    assert_eq!(read_key_index_list(&list[..list.len() - 1]), Err(AdvError::Malformed));
+    assert_eq!(verify_key_index_list(&good, &phone().public), Ok(expected.clone()));
+    assert_eq!(verify_key_index_list(&good, &companion().public), Err(AdvError::SignatureMismatch));
+    assert_eq!(named_signer(&good), Ok(None));
+
+    // A list that names its signer is no better under another key.
+    let forged = naming_its_signer(&list(&companion(), 1_700_000_001, &[0, 9]), &companion().public).unwrap();
+    assert_eq!(named_signer(&forged), Ok(Some(companion().public)));
+    assert_eq!(verify_key_index_list(&forged, &phone().public), Err(AdvError::SignatureMismatch));
+    let named = naming_its_signer(&good, &companion().public).unwrap();
+    assert_eq!(verify_key_index_list(&named, &phone().public), Ok(expected));
+}
+
+#[test]
+fn a_key_index_list_that_was_touched_is_refused() {
+    let good = list(&phone(), 1_700_000_000, &[0, 1]);
+    for i in 0..good.len() {
+        let mut changed = good.clone();
+        changed[i] ^= 0x10;
+        let verified = verify_key_index_list(&changed, &phone().public);
+        assert!(verified.is_err(), "byte {i}: {verified:?}");
+    }
+    assert_eq!(verify_key_index_list(&[], &phone().public), Err(AdvError::Malformed));
+    assert_eq!(verify_key_index_list(&good[..good.len() - 1], &phone().public), Err(AdvError::Malformed));
+    let large = list(&phone(), 1_700_000_000, &vec![1; MAX_BYTES]);
+    assert_eq!(verify_key_index_list(&large, &phone().public), Err(AdvError::Malformed));
+    assert_eq!(named_signer(&large), Err(AdvError::Malformed));
+}
+
+/// Without an account's number or a time a list would count for any, and for ever.
+#[test]
+fn a_key_index_list_says_whose_it_is_and_from_when() {
+    let mut rng = StdRng::seed_from_u64(5);
+    let whole = AdvKeyIndexList { raw_id: Some(1), timestamp: Some(2), ..Default::default() };
+    let (nameless, timeless) = (
+        AdvKeyIndexList { raw_id: None, ..whole.clone() },
+        AdvKeyIndexList { timestamp: None, ..whole.clone() },
+    );
+    for (details, good) in [(whole, true), (nameless, false), (timeless, false)] {
+        let details = details.encode_to_vec();
+        let message = [&KEY_INDEX_LIST, details.as_slice()].concat();
+        let signed = AdvSignedKeyIndexList {
+            account_signature: Some(phone().private.sign(&message, &mut rng).to_vec()),
+            details: Some(details),
+            account_signature_key: None,
+        };
+        assert_eq!(verify_key_index_list(&signed.encode_to_vec(), &phone().public).is_ok(), good);
+    }
+}
+
+/// Lists that WhatsApp's own phones signed, with what WhatsApp Web read in one of them.
+#[test]
+fn lists_of_a_real_phone_verify() {
+    let text = include_str!("../../../tests/vectors/crypto/key_index_lists.json");
+    let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+    let bytes = |value: &serde_json::Value| hex::decode(value.as_str().unwrap()).unwrap();
+    let account = PublicKey::from_slice(&bytes(&vectors["primary_identity"])).unwrap();
+    let lists = vectors["lists"].as_array().unwrap();
+    assert_eq!(lists.len(), 3);
+    for vector in lists {
+        let signed = bytes(&vector["signed"]);
+        let read = verify_key_index_list(&signed, &account).unwrap();
+        let valid: Vec<u64> = read.valid.iter().map(|index| u64::from(*index)).collect();
+        assert_eq!(
+            serde_json::json!({
+                "raw_id": read.raw_id, "timestamp": read.timestamp_secs, "current": read.current, "valid": valid,
+            }),
+            vector["says"]
+        );
+        assert_eq!(named_signer(&signed), Ok(None));
+        assert_eq!(verify_key_index_list(&signed, &phone().public), Err(AdvError::SignatureMismatch));
+    }
 }

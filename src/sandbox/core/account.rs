@@ -5,13 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ConnId, World, app_state, history::Stage, passkey::Passkey, phone::Phone, played::Played, queue::Queue,
-    session::Phase, standing::Trust,
+    ConnId, World, app_state,
+    devices::{ListShown, SignedList},
+    history::Stage,
+    passkey::Passkey,
+    phone::Phone,
+    played::Played,
+    queue::Queue,
+    session::Phase,
+    standing::Trust,
 };
 use crate::{
     clock::Millis,
     crypto::{
-        KeyPair, PublicKey, adv,
+        PublicKey, adv,
         signal::{OneTimePreKey, PreKeyBundle, SignedPreKey},
     },
     stanza::participant_hash,
@@ -73,7 +80,13 @@ pub(crate) struct Account {
     pub(crate) next_device: u16,
     pub(crate) key_index: u32,
     /// Serialized ADVSignedKeyIndexList and its time, Unix seconds.
-    pub(crate) key_index_list: (u64, Vec<u8>),
+    pub(crate) key_index_list: SignedList,
+    /// The one before.
+    pub(crate) stale_list: Option<SignedList>,
+    /// One that the phone did not sign.
+    pub(crate) forged_list: Option<SignedList>,
+    /// Which of them others are shown.
+    pub(crate) shown: ListShown,
     pub(crate) devices: BTreeMap<u16, Device>,
     /// With whom messages were exchanged: they are told of device changes.
     pub(crate) peers: BTreeSet<AccountId>,
@@ -128,6 +141,8 @@ pub(crate) struct Device {
     pub(crate) subscribed: BTreeMap<AccountId, Namespace>,
     /// The last low-prekey notification still stands.
     pub(crate) low_told: bool,
+    /// The phone does not count it among its companions.
+    pub(crate) unvouched: bool,
 }
 
 /// Where the phone's first messages to a companion stand.
@@ -199,6 +214,7 @@ impl Device {
             available: false,
             subscribed: BTreeMap::new(),
             low_told: false,
+            unvouched: false,
         }
     }
 
@@ -224,11 +240,19 @@ impl Account {
 
     /// A new signed list of who is linked.
     pub(crate) fn sign_key_indexes(&mut self, now: Millis, rng: &mut dyn rand::CryptoRng) {
-        let indexes: Vec<u32> = self.devices.values().filter_map(|d| d.key_index).collect();
+        let linked = self.devices.values().filter(|d| !d.unvouched).filter_map(|d| d.key_index);
+        let valid: Vec<u32> = std::iter::once(0).chain(linked).collect();
         // Strictly rising, so that receivers can tell which list is newer.
         let t = now.secs().max(self.key_index_list.0 + 1);
-        let identity: &KeyPair = &self.phone.identity;
-        self.key_index_list = (t, adv::key_index_list(identity, self.raw_id, t, &indexes, rng));
+        let list = adv::DeviceList {
+            raw_id: self.raw_id,
+            timestamp_secs: t,
+            current: self.key_index,
+            valid: &valid,
+        };
+        let signed = (t, adv::key_index_list(&self.phone.identity, &list, rng));
+        let before = std::mem::replace(&mut self.key_index_list, signed);
+        self.stale_list = Some(before).filter(|(t, _)| *t > 0);
     }
 
     /// `device_hash` and `dhash`: the participant hash over this account's devices.
@@ -324,6 +348,9 @@ impl World {
             next_device: 1,
             key_index: 0,
             key_index_list: (0, Vec::new()),
+            stale_list: None,
+            forged_list: None,
+            shown: ListShown::Signed,
             devices: BTreeMap::from([(0, Device::new(0, keys))]),
             peers: BTreeSet::new(),
             phone,

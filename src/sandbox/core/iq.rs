@@ -296,7 +296,7 @@ impl World {
                 .values()
                 .map(|d| DeviceEntry { id: d.id, key_index: d.key_index, hosted: false })
                 .collect(),
-            key_index_list: Some(account.key_index_list.clone()),
+            key_index_list: account.list_shown(),
         });
         let profile = self.usync_profile(query, asking.account, who.account);
         Some(UsyncAnswer { jid, pn, lid, devices, contact, profile })

@@ -5,6 +5,7 @@ use prost::Message as _;
 use super::{
     Conn, ConnId, ConnState, Namespace, RESTART_PAUSE, Timer, World,
     account::{AccountId, Bootstrap, Device, DeviceKeys, DeviceRef, MAX_DEVICE},
+    devices::list_node,
     link_code,
     operate::OperateError,
     passkey,
@@ -194,7 +195,7 @@ impl World {
         self.tell_device_change(pending.device, pending.key_index, true, now);
     }
 
-    fn sign_key_indexes(&mut self, account: AccountId, now: Millis) {
+    pub(super) fn sign_key_indexes(&mut self, account: AccountId, now: Millis) {
         // Disjoint borrows: the account is changed, the randomness is the world's.
         let Self { accounts, rng, .. } = self;
         if let Some(account) = accounts.get_mut(account.0) {
@@ -319,8 +320,7 @@ impl World {
         now: Millis,
     ) {
         let account = self.account(changed.account);
-        let (ts, list) = account.key_index_list.clone();
-        let key_index_list = Node::new("key-index-list").attr("ts", ts).bytes(list);
+        let key_index_list = list_node(account.list_shown());
         let own_devices = account.devices.values().map(|d| {
             Node::new("device")
                 .attr("jid", account.jid(Namespace::Pn, d.id))
@@ -329,7 +329,7 @@ impl World {
         let own = Node::new("devices")
             .attr("dhash", account.device_hash(Namespace::Pn))
             .children_from(own_devices)
-            .child(key_index_list.clone());
+            .child_opt(key_index_list.clone());
         let changes = [Namespace::Pn, Namespace::Lid].map(|namespace| {
             let by_number = namespace == Namespace::Pn;
             let lid = by_number.then(|| account.jid(Namespace::Lid, changed.device));
@@ -342,7 +342,7 @@ impl World {
                 .attr("device_hash", account.device_hash(namespace))
                 .attr_opt("device_lid_hash", lid_hash)
                 .child(device)
-                .child(key_index_list.clone());
+                .child_opt(key_index_list.clone());
             let lid = by_number.then(|| account.jid(Namespace::Lid, 0));
             (account.jid(namespace, 0), lid, change)
         });

@@ -124,6 +124,21 @@ impl Phone {
         (phone, keys)
     }
 
+    /// The number is registered anew on it: other keys, and nobody whom it knows by a session. What it keeps besides stays,
+    /// as after a restore.
+    pub(crate) fn renew(&mut self, rng: &mut dyn CryptoRng) -> DeviceKeys {
+        let (fresh, keys) = Self::generate(rng);
+        self.identity = fresh.identity;
+        self.registration_id = fresh.registration_id;
+        self.signed = fresh.signed;
+        self.signed_signature = fresh.signed_signature;
+        self.one_time = fresh.one_time;
+        self.next_key = fresh.next_key;
+        self.sessions = BTreeMap::new();
+        self.group_keys = GroupKeys::default();
+        keys
+    }
+
     /// Tops the server's pool up; empty while more than half are left.
     pub(crate) fn refill(&mut self, left: usize, rng: &mut dyn CryptoRng) -> Vec<OneTimePreKey> {
         if left * 2 > POOL { Vec::new() } else { self.more_keys(POOL - left, rng) }

@@ -326,7 +326,7 @@ impl World {
         self.says(phone, stanza.build());
     }
 
-    fn fetch_bundle(&mut self, device: DeviceRef, now: Millis) -> Option<PreKeyBundle> {
+    pub(super) fn fetch_bundle(&mut self, device: DeviceRef, now: Millis) -> Option<PreKeyBundle> {
         let bundle = self.device_mut(device)?.take_bundle();
         if self.endpoint(device).is_some() {
             self.refill_phone(device);
@@ -453,7 +453,7 @@ impl World {
 
     pub(super) fn key_to_share(&self, with: DeviceRef, now: Millis) -> AppStateSyncKey {
         let account = self.account(with.account);
-        let key_indexes = account.devices.values().filter_map(|d| d.key_index);
+        let key_indexes = account.devices.values().filter(|d| !d.unvouched).filter_map(|d| d.key_index);
         AppStateSyncKey {
             key_id: Some(AppStateSyncKeyId { key_id: Some(KEY_ID.to_vec()) }),
             key_data: Some(AppStateSyncKeyData {

@@ -121,6 +121,9 @@ struct SavedDevice {
     full_history: bool,
     #[serde(default)]
     inline_history: bool,
+    /// Since there are devices that their phone knows nothing of.
+    #[serde(default)]
+    unvouched: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -298,6 +301,10 @@ impl SavedAccount {
             next_device: self.next_device,
             key_index: self.key_index,
             key_index_list: (self.key_index_list.0, bytes(&self.key_index_list.1)?),
+            // Lies are not kept over a restart.
+            stale_list: None,
+            forged_list: None,
+            shown: super::ListShown::Signed,
             devices,
             peers: self.peers.iter().map(|n| account_id(*n)).collect::<Result<_, _>>()?,
             phone: self.phone.restore(account_id)?,
@@ -367,6 +374,7 @@ impl SavedDevice {
             stage: device.bootstrap.as_ref().map(|bootstrap| bootstrap.stage),
             full_history: device.full_history,
             inline_history: device.inline_history,
+            unvouched: device.unvouched,
         }
     }
 
@@ -399,6 +407,7 @@ impl SavedDevice {
         device.recent = recent;
         device.full_history = self.full_history;
         device.inline_history = self.inline_history;
+        device.unvouched = self.unvouched;
         let stage = self.stage.unwrap_or_default();
         device.bootstrap = self.bootstrap.map(|step| Bootstrap { step, stage, waiting: None });
         Ok(device)

@@ -46,9 +46,10 @@ export class Sandbox {
 
   get = (path) => this.call('GET', path);
   post = (path, body) => this.call('POST', path, body);
+  put = (path, body) => this.call('PUT', path, body);
 
   /** Puts these faults in force, and no others. */
-  faults = (faults) => this.call('PUT', '/faults', faults);
+  faults = (faults) => this.put('/faults', faults);
 
   /** `drop`, `stream-error`, `freeze` or `refuse` for one companion. */
   trouble = (jid, command, body) => this.post(`/devices/${encodeURIComponent(jid)}/${command}`, body);
