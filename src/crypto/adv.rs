@@ -144,18 +144,19 @@ pub fn verify(signed: &[u8], companion: &PublicKey, account_key: Option<&PublicK
     check(&signed, companion, account_key)
 }
 
-/// Phone: signed list of the key indexes that are linked now.
+/// Phone: signed list of the key indexes that are linked now. `current`: the newest that was ever given.
 pub fn key_index_list(
     account: &KeyPair,
     raw_id: u32,
     timestamp_secs: u64,
+    current: u32,
     indexes: &[u32],
     rng: &mut dyn CryptoRng,
 ) -> Vec<u8> {
     let details = AdvKeyIndexList {
         raw_id: Some(raw_id),
         timestamp: Some(timestamp_secs),
-        current_index: Some(indexes.iter().copied().max().unwrap_or(0)),
+        current_index: Some(current),
         valid_indexes: indexes.to_vec(),
         account_type: Some(E2EE),
     }

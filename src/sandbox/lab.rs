@@ -421,6 +421,24 @@ impl Lab {
         Ok(self.world.app_state_views(self.world.phone(number)?))
     }
 
+    /// Links so many companions to a phone that the sandbox plays itself.
+    pub fn play(&mut self, number: &str, devices: u16, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        Ok(self.world.play(phone, devices, now)?)
+    }
+
+    /// The phone makes a new app-state key, and tells its companions.
+    pub fn rotate_key(&mut self, number: &str, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        self.world.rotate_key(phone, now);
+        Ok(())
+    }
+
+    /// The ids of the phone's app-state keys, oldest first, in hex.
+    pub fn sync_keys(&self, number: &str) -> Reply<Vec<String>> {
+        Ok(self.world.sync_key_ids(self.world.phone(number)?))
+    }
+
     /// The phone makes a snapshot of a collection for devices that are linked from now on: its blob, which the story
     /// has to keep, being the media server.
     pub fn snapshot(&mut self, number: &str, collection: Collection, now: Millis) -> Reply<Vec<u8>> {

@@ -43,6 +43,11 @@ impl Account {
                 self.learn_nct_salt(&salt, SaltFrom::AppState, turn)
             }
             ["nct_salt_sync"] => self.forget_nct_salt(turn),
+            ["sentinel", ..] if set => {
+                let epoch = value.key_expiration.and_then(|key| key.expired_key_epoch);
+                let epoch = epoch.and_then(|epoch| u32::try_from(epoch).ok());
+                epoch.map_or(Ok(()), |epoch| Ok(turn.tx.app_state().expire_keys(epoch)?))
+            }
             ["setting_pushName"] if set => {
                 let name = value.push_name_setting.and_then(|setting| setting.name);
                 name.map_or(Ok(()), |name| self.learn_own_name(&name, turn))

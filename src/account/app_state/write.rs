@@ -304,11 +304,20 @@ impl Account {
         if !self.writes_wait {
             return Ok(());
         }
-        let Some(conn) = self.conn.as_mut().filter(|conn| conn.phase == Phase::Live) else { return Ok(()) };
-        let Some((key_id, keys)) = turn.tx.app_state().newest_key()? else { return Ok(()) };
+        if self.conn.as_ref().is_none_or(|conn| conn.phase != Phase::Live) {
+            return Ok(());
+        }
+        if turn.tx.app_state().waiting()? == 0 {
+            self.writes_wait = false;
+            return Ok(());
+        }
+        let Some(writer) = self.write_keys(turn)? else { return Ok(()) };
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        // Each change may have to take a record away that stands under an older key.
+        let batch = if writer.older.is_empty() { BATCH } else { BATCH / 2 };
         let mut left = false;
         for collection in Collection::ALL {
-            let mut waiting = turn.tx.app_state().writes(collection, BATCH)?;
+            let mut waiting = turn.tx.app_state().writes(collection, batch)?;
             left |= !waiting.is_empty();
             let progress = conn.app_state.of(collection);
             if waiting.is_empty() || !progress.synced || progress.wanted || !progress.rests(turn.now) {
@@ -323,7 +332,7 @@ impl Account {
             let rows = waiting.iter().map(|write| write.seq).collect();
             let changes: Vec<Change> = waiting.into_iter().map(|write| write.change).collect();
             let records = Stored { tx: turn.tx, collection };
-            let patch = build_patch(&state, collection, &changes, &key_id, &keys, &records, turn.rng)?;
+            let patch = build_patch(&state, collection, &changes, &writer, &records, turn.rng)?;
             let base = state.version;
             let query =
                 CollectionQuery { collection, version: base, snapshot: false, patch: Some(patch.clone()) };

@@ -8,8 +8,10 @@ use crate::{
         dispatch::{Account, Effect, Turn},
         link::Query,
     },
-    crypto::{PublicKey, adv, signal::Local},
-    stanza::{BundleAnswer, DeviceAnswer, FetchedBundle, Iq, UsyncAnswer, UsyncQuery, contact_digits},
+    crypto::{PublicKey, adv, app_state::Fingerprint, signal::Local},
+    stanza::{
+        BundleAnswer, DeviceAnswer, DeviceEntry, FetchedBundle, Iq, UsyncAnswer, UsyncQuery, contact_digits,
+    },
     store::{people::Number, queue::Outgoing as Row},
     wire::{Jid, Node},
 };
@@ -151,7 +153,11 @@ impl Account {
         if target.is_lid() { paired.lid.clone() } else { Some(paired.jid.clone()) }
     }
 
-    pub(super) fn known_devices(&self, person: &Jid, turn: &Turn<'_>) -> Result<Option<Vec<u16>>, Error> {
+    pub(in crate::account) fn known_devices(
+        &self,
+        person: &Jid,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Vec<u16>>, Error> {
         let known = turn.tx.people().devices(person)?;
         Ok(known.filter(|(_, at)| turn.now.since(*at) < DEVICES_FRESH).map(|(devices, _)| devices))
     }
@@ -185,6 +191,10 @@ impl Account {
             let answer = answers.get(person).copied();
             let devices = answer.and_then(|answer| answer.devices.as_ref()).map(usable).unwrap_or_default();
             turn.tx.people().set_devices(person, &devices, turn.now)?;
+            if self.is_own(person) {
+                let print = answer.and_then(|answer| answer.devices.as_ref()).and_then(fingerprint);
+                self.keep_fingerprint(print.as_ref(), turn)?;
+            }
             let other =
                 answer.and_then(|a| a.lid.as_ref().or(a.pn.as_ref())).filter(|other| *other != person);
             if let Some(other) = other {
@@ -302,6 +312,19 @@ fn usable(answer: &DeviceAnswer) -> Vec<u16> {
         .collect()
 }
 
+/// What the phone has signed of these devices; `None` without a signed list.
+fn fingerprint(answer: &DeviceAnswer) -> Option<Fingerprint> {
+    let list = adv::read_key_index_list(&answer.key_index_list.as_ref()?.1).ok()?;
+    let usable = usable(answer);
+    let listed = answer.devices.iter().filter(|device| usable.contains(&device.id));
+    let index = |device: &DeviceEntry| if device.id == 0 { Some(0) } else { device.key_index };
+    Some(Fingerprint {
+        raw_id: list.raw_id,
+        current: list.current,
+        indexes: listed.filter_map(index).collect(),
+    })
+}
+
 /// A Brazilian mobile number with or without its ninth digit, whichever was not given. Numbers registered before the
 /// digit came keep their old form as their address.
 fn brazilian_variant(digits: &str) -> Option<String> {
@@ -317,7 +340,6 @@ fn brazilian_variant(digits: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stanza::DeviceEntry;
 
     #[test]
     fn brazilian_numbers_are_tried_with_and_without_the_ninth_digit() {
@@ -331,7 +353,7 @@ mod tests {
     fn a_companion_without_an_index_is_not_written_to_once_there_is_a_list() {
         let mut rng = rand::rng();
         let account = crate::crypto::KeyPair::generate(&mut rng);
-        let list = adv::key_index_list(&account, 7, 1_700_000_000, &[2], &mut rng);
+        let list = adv::key_index_list(&account, 7, 1_700_000_000, 2, &[2], &mut rng);
         let device = |id, key_index| DeviceEntry { id, key_index, hosted: false };
         let devices = vec![
             device(0, None),
@@ -342,6 +364,9 @@ mod tests {
         ];
         let with_list = DeviceAnswer { devices: devices.clone(), key_index_list: Some((1, list)) };
         assert_eq!(usable(&with_list), [0, 2, 4]);
-        assert_eq!(usable(&DeviceAnswer { devices, key_index_list: None }), [0, 1, 2, 3, 4]);
+        let print = Fingerprint { raw_id: 7, current: 2, indexes: [0, 2, 9].into() };
+        assert_eq!(fingerprint(&with_list), Some(print));
+        let unsigned = DeviceAnswer { devices, key_index_list: None };
+        assert_eq!((usable(&unsigned), fingerprint(&unsigned)), (vec![0, 1, 2, 3, 4], None));
     }
 }

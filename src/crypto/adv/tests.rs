@@ -152,9 +152,9 @@ fn a_hosted_account_is_accepted_with_its_own_prefixes() {
 #[test]
 fn a_key_index_list_reads_back_and_is_signed_by_the_account() {
     let mut rng = StdRng::seed_from_u64(4);
-    let list = key_index_list(&phone(), 12345, 1_700_000_000, &[0, 1, 7, 300], &mut rng);
+    let list = key_index_list(&phone(), 12345, 1_700_000_000, 301, &[0, 1, 7, 300], &mut rng);
     let expected =
-        KeyIndexes { raw_id: 12345, timestamp_secs: 1_700_000_000, current: 300, valid: vec![0, 1, 7, 300] };
+        KeyIndexes { raw_id: 12345, timestamp_secs: 1_700_000_000, current: 301, valid: vec![0, 1, 7, 300] };
     assert_eq!(read_key_index_list(&list), Ok(expected));
     let signed = AdvSignedKeyIndexList::decode(list.as_slice()).unwrap();
     let message = [&KEY_INDEX_LIST, signed.details.as_deref().unwrap()].concat();

@@ -12,6 +12,7 @@ use crate::{
     clock::Millis,
     crypto::{
         KeyPair, PublicKey, adv,
+        app_state::Fingerprint,
         signal::{OneTimePreKey, PreKeyBundle, SignedPreKey},
     },
     stanza::participant_hash,
@@ -228,7 +229,15 @@ impl Account {
         // Strictly rising, so that receivers can tell which list is newer.
         let t = now.secs().max(self.key_index_list.0 + 1);
         let identity: &KeyPair = &self.phone.identity;
-        self.key_index_list = (t, adv::key_index_list(identity, self.raw_id, t, &indexes, rng));
+        self.key_index_list =
+            (t, adv::key_index_list(identity, self.raw_id, t, self.key_index, &indexes, rng));
+    }
+
+    /// Its devices as the signed list has them.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let indexes = self.devices.values().filter_map(|d| d.key_index);
+        let indexes = std::iter::once(0).chain(indexes).collect();
+        Fingerprint { raw_id: self.raw_id, current: self.key_index, indexes }
     }
 
     /// `device_hash` and `dhash`: the participant hash over this account's devices.
@@ -334,6 +343,7 @@ impl World {
             passkey: None,
         };
         account.sign_key_indexes(now, &mut self.rng);
+        account.first_sync_key(now, &mut self.rng);
         self.by_pn.insert(pn, id);
         self.by_lid.insert(lid, id);
         self.accounts.push(account);
