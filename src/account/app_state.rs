@@ -4,6 +4,7 @@
 mod actions;
 mod keys;
 mod labels;
+mod settings;
 mod write;
 
 use std::{
@@ -15,6 +16,7 @@ use prost::Message as _;
 
 pub(super) use actions::chat_data;
 pub use labels::LabelChange;
+pub use settings::{AccountSetting, settings_view};
 pub use write::StateChange;
 pub(super) use write::{Upload, Waiting};
 

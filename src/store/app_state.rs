@@ -202,6 +202,23 @@ impl AppState<'_> {
         Ok(statement.query_map(params![collection.as_str(), limit], write)?.collect::<Result<_, _>>()?)
     }
 
+    /// The last change of one record that waits.
+    pub fn last_write(&self, collection: Collection, index: &[u8]) -> Result<Option<Change>, Error> {
+        let mut statement = self.0.conn().prepare_cached(
+            "SELECT removes, value, version FROM app_state_write WHERE collection = ?1 AND idx = ?2
+             ORDER BY seq DESC LIMIT 1",
+        )?;
+        let change = |row: &Row<'_>| {
+            Ok(Change {
+                operation: if row.get(0)? { Operation::Remove } else { Operation::Set },
+                index: index.to_vec(),
+                value: row.get(1)?,
+                version: row.get(2)?,
+            })
+        };
+        Ok(statement.query_row(params![collection.as_str(), index], change).optional()?)
+    }
+
     /// Changes that wait, of all collections.
     pub fn waiting(&self) -> Result<u64, Error> {
         let mut statement = self.0.conn().prepare_cached("SELECT count(*) FROM app_state_write")?;

@@ -22,9 +22,9 @@ use crate::{
 /// `ProtocolMessage.Type` APP_STATE_SYNC_KEY_SHARE.
 const KEY_SHARE: i32 = 6;
 /// Setting: what the phone has signed of the own devices, as JSON; with the own device list.
-const FINGERPRINT: &str = "app_state.devices";
+const FINGERPRINT: &str = "account.app_state_devices";
 /// Setting: ids of the messages that share a new key, as a JSON list.
-const SHARING: &str = "app_state.sharing";
+const SHARING: &str = "account.app_state_sharing";
 /// Keys that one request is answered with; whoever misses more asks again.
 const MAX_ASKED: usize = 50;
 /// Longest id of a key that is kept; real ones have six bytes.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use prost::Message as _;
 
-use super::{LabelChange, Stored};
+use super::{AccountSetting, LabelChange, Stored};
 use crate::{
     account::{
         Answer, Error, Recipient, SendError, Status,
@@ -26,6 +26,7 @@ use crate::{
     store::{
         chats::Mute,
         messages::{Chat, Message},
+        quick_replies::QuickReply,
     },
     wire::{Jid, Node},
 };
@@ -90,6 +91,29 @@ pub enum StateChange {
         /// Behind it.
         on: bool,
     },
+    /// A chat among the favourites, or not any more.
+    Favorite {
+        /// Which.
+        chat: Recipient,
+        /// Among them.
+        on: bool,
+    },
+    /// Somebody's statuses are not shown, or are again.
+    MuteStatus {
+        /// Whose.
+        who: Recipient,
+        /// Not shown.
+        on: bool,
+    },
+    /// A quick reply: a new one, another text of one, or away with it.
+    QuickReply {
+        /// As it is to be.
+        reply: QuickReply,
+        /// Away with it.
+        deleted: bool,
+    },
+    /// A setting of the account.
+    Setting(AccountSetting),
     /// Another name of the account, as others see it.
     PushName(String),
     /// Who sees the account's statuses.
@@ -252,6 +276,12 @@ impl Account {
                 let index = ["status_privacy".to_owned()];
                 Ok(vec![record(Collection::RegularHigh, 7, &index, value, now)])
             }
+            StateChange::Favorite { chat, on } => self.favorite_records(chat, *on, turn)?,
+            StateChange::MuteStatus { who, on } => Ok(self.status_mute_records(who, *on, turn)?),
+            StateChange::QuickReply { reply, deleted } => {
+                Ok(Self::quick_reply_records(reply, *deleted, turn))
+            }
+            StateChange::Setting(setting) => Ok(Self::setting_records(*setting, turn)),
             StateChange::Label(change) => self.label_records(change, turn)?,
             StateChange::Contact { who, name, first_name } => {
                 let person = who.known_as(turn.tx, turn.now)?;

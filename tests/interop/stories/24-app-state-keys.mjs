@@ -135,3 +135,31 @@ story('who is linked after all that reads everything', async (cast) => {
   const { keys } = await state(ines);
   assert.equal(await keyOf(ines, ['mute', bob.jid], (value) => value?.muteAction.muted), keys.at(-1));
 });
+
+story('quick replies, settings and favourites are the same on every device', async (cast) => {
+  const { ines, bob, instance, irene } = await linked(cast);
+  await irene.sock.addOrEditQuickReply({ shortcut: 'hours', message: 'We open at 8.', timestamp: '1700000000' });
+  const told = await instance.event('quick_reply.updated', ({ id }) => id === '1700000000');
+  assert.deepEqual([told.shortcut, told.message, told.deleted], ['hours', 'We open at 8.', false]);
+  const answered = await instance.call('PATCH', '/quick-replies/1700000000', { message: 'We open at 9.' });
+  assert.equal(answered.body.quick_reply.message, 'We open at 9.');
+  await ines.record(['quick_reply', '1700000000'], (value) => value?.quickReplyAction.message === 'We open at 9.');
+  await irene.sock.removeQuickReply('1700000000');
+  await instance.event('quick_reply.updated', ({ id, deleted }) => id === '1700000000' && deleted);
+  assert.equal((await instance.get('/quick-replies')).body.total, 0);
+
+  await irene.sock.updateDisableLinkPreviewsPrivacy(true);
+  await instance.event('account.updated', ({ settings }) => settings?.link_previews === false);
+  const set = await instance.call('PATCH', '/account/settings', { unarchive_chats: true, link_previews: true });
+  assert.deepEqual([set.body.unarchive_chats, set.body.link_previews, set.body.locale], [true, true, 'en_US']);
+  await until('the setting did not reach Baileys', () => irene.sock.authState.creds.accountSettings?.unarchiveChats);
+  const favorite = await instance.call('PATCH', `/chats/${bob.jid}`, { favorite: true });
+  assert.equal(favorite.status, 200);
+  await ines.record(['favorites'], (value) => value?.favoritesAction.favorites[0]?.id === bob.jid);
+  assert.equal((await instance.get(`/chats/${bob.jid}`)).body.favorite, true);
+  const muted = await instance.call('PATCH', `/contacts/${bob.number}`, { status_muted: true });
+  assert.equal(muted.status, 200);
+  assert.equal((await instance.get(`/contacts/${bob.number}`)).body.status_muted, true);
+  await ines.record(['userStatusMute', bob.jid], (value) => value?.userStatusMuteAction.muted);
+  assert.equal((await state(ines)).diverged, 0);
+});
