@@ -223,6 +223,7 @@ fn answer(method: &str, route: &str, path: &str) -> Told {
         ("POST", "/groups") => told(GroupAnswer::Created {
             view: Box::new(view()),
             results: vec![(pn(), 200)],
+            invites: Vec::new(),
         }),
         (_, "/groups/{jid}") => told(GroupAnswer::Group(Box::new(view()))),
         (_, "/groups/{jid}/invite") => told(GroupAnswer::Invite("AbCdEfGhIjKlMnOpQrStUv".into())),
