@@ -23,6 +23,8 @@ pub use console::Console;
 
 /// Stack of one runtime thread. Handlers are shallow; a deeper one would be a bug worth seeing.
 const STACK: usize = 512 * 1024;
+/// Who the audit names when the command line changed something.
+const ACTOR: &str = "command line";
 
 /// A server for one WhatsApp number.
 #[derive(Parser)]

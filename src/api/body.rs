@@ -78,8 +78,9 @@ async fn read(request: Request) -> Result<(Vec<u8>, HeaderMap), ApiError> {
     let announced =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let waits = parts.headers.contains_key(header::EXPECT);
-    if waits && announced.is_some_and(|length: u64| length > CAP as u64) {
-        // Asked before it sent anything: nothing needs to be drained.
+    // Who asked before sending anything needs nothing drained; nor does more than would be.
+    let bound = if waits { CAP } else { DRAIN };
+    if announced.is_some_and(|length: u64| length > bound as u64) {
         return Err(ApiError::PayloadTooLarge);
     }
     match timeout(PATIENCE, collect(body)).await {

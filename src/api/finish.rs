@@ -7,11 +7,12 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, Uri, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use futures_util::FutureExt as _;
+use percent_encoding::percent_decode_str;
 
 use super::{ApiError, limit::Quota};
 
@@ -34,17 +35,17 @@ const ADDRESS: usize = 16 * 1024;
 pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     let slot = QuotaSlot::default();
     request.extensions_mut().insert(slot.clone());
-    let mut response =
-        if request.uri().path_and_query().is_some_and(|address| address.as_str().len() > ADDRESS) {
-            ApiError::InvalidRequest("The address is too long.").into_response()
-        } else {
+    let mut response = match wrong_address(request.uri()) {
+        Some(wrong) => ApiError::InvalidRequest(wrong).into_response(),
+        None => {
             let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
             handled.unwrap_or_else(|_| {
                 // The panic itself was said by the hook; the connection goes on.
                 tracing::error!("a request handler panicked");
                 ApiError::Internal.into_response()
             })
-        };
+        }
+    };
     let headers = response.headers_mut();
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     // What is told of a number's chats belongs in no cache; what may, says so itself.
@@ -62,4 +63,13 @@ pub(super) async fn finish(mut request: Request, next: Next) -> Response {
         headers.insert(HeaderName::from_static("x-ratelimit-reset"), quota.reset.into());
     }
     response
+}
+
+fn wrong_address(uri: &Uri) -> Option<&'static str> {
+    if uri.path_and_query().is_some_and(|address| address.as_str().len() > ADDRESS) {
+        return Some("The address is too long.");
+    }
+    // Routes have texts for parts of their paths.
+    let text = percent_decode_str(uri.path()).decode_utf8();
+    text.is_err().then_some("The path is not UTF-8 in percent-encoding.")
 }

@@ -1,7 +1,10 @@
 //! `wazap rekey`: the key of a database, while no instance runs on it.
 
-use super::{Console, Failure, variable};
+use std::path::Path;
+
+use super::{ACTOR, Console, Failure, block_on, variable};
 use crate::{
+    clock::Millis,
     config::{Config, Layers, Settings, key_file},
     store::{Error, Key, Store},
 };
@@ -65,7 +68,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     };
     let layers = Layers::new(&settings, variable)?;
     let old = Config::db_key(&layers)?.map(|text| Key::new(&text));
-    match Store::rekey(&Config::data_folder(&layers, false)?, old.as_ref(), new.as_ref()) {
+    let folder = Config::data_folder(&layers, false)?;
+    match Store::rekey(&folder, old.as_ref(), new.as_ref()) {
         Err(Error::NotEncrypted) => {
             return Err(Failure::Usage(
                 "the database is not encrypted, so it has no present key: leave out --db-key, --db-key-file and their variables"
@@ -74,10 +78,26 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         }
         done => done?,
     }
+    let action = match (&old, &new) {
+        (None, None) => None,
+        (None, Some(_)) => Some("key.set"),
+        (Some(_), Some(_)) => Some("key.change"),
+        (Some(_), None) => Some("key.remove"),
+    };
+    if let Some(action) = action {
+        block_on(audit(&folder, new.as_ref(), action))?;
+    }
     Console::stdout().line(if new.is_some() {
         "the database is encrypted with the new key"
     } else {
         "the database is not encrypted"
     });
+    Ok(())
+}
+
+async fn audit(folder: &Path, key: Option<&Key>, action: &'static str) -> Result<(), Failure> {
+    let store = Store::open_beside(folder, key)?;
+    store.write(move |tx| Ok::<_, Failure>(tx.audit().note(ACTOR, action, "", Millis::now())?)).await?;
+    store.close().await;
     Ok(())
 }

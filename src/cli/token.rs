@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Console, Failure, block_on, variable};
+use super::{ACTOR, Console, Failure, block_on, variable};
 use crate::{
     clock::Millis,
     config::{Config, Layers, Settings, duration},
@@ -11,9 +11,6 @@ use crate::{
         tokens::{NewToken, Scopes, Secret, Token},
     },
 };
-
-/// Who is named in the audit.
-const ACTOR: &str = "command line";
 
 #[derive(clap::Args)]
 pub(super) struct Args {

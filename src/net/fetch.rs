@@ -13,6 +13,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use hyper::{Request, Uri, header};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
@@ -345,7 +346,7 @@ async fn save<W: AsyncWrite + Unpin + ?Sized>(
         status: answer.status(),
         content_type: content_type.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
         file_name: answer.header("content-disposition").and_then(name_in_disposition),
-        path_name: clean(&percent_decoded(last.as_bytes())),
+        path_name: clean(&percent_decode_str(last).decode_utf8_lossy()),
     })
 }
 
@@ -361,7 +362,8 @@ fn name_in_disposition(header: &[u8]) -> Option<String> {
                 // charset'language'value (RFC 8187); every charset but UTF-8 is obsolete.
                 let mut parts = value.splitn(3, '\'');
                 let utf8 = parts.next().is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"));
-                encoded = parts.nth(1).filter(|_| utf8).map(|value| percent_decoded(value.as_bytes()));
+                encoded =
+                    parts.nth(1).filter(|_| utf8).map(|value| percent_decode_str(value).decode_utf8_lossy());
             }
             "filename" => plain = Some(unquoted(value)),
             _ => {}
@@ -402,25 +404,6 @@ fn unquoted(value: &str) -> String {
         }
     }
     out
-}
-
-fn percent_decoded(text: &[u8]) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        let digit = |at: usize| after.get(at).and_then(|d| char::from(*d).to_digit(16));
-        match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(u8::try_from(high << 4 | low).unwrap_or(b'_'));
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// A name without a path: what stands behind the last separator, without control characters; none of `.` and `..`.

@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
@@ -101,25 +102,12 @@ impl FromStr for Proxy {
 impl Login {
     fn parse(text: &str) -> Result<Self, ProxyError> {
         let (user, password) = text.split_once(':').unwrap_or((text, ""));
-        let plain = |text| percent_decoded(text).ok_or(ProxyError::BadUrl);
-        let login = Self { user: plain(user)?, password: plain(password)? };
+        let plain = |text| percent_decode_str(text).decode_utf8().map_err(|_| ProxyError::BadUrl);
+        let login = Self { user: plain(user)?.into(), password: plain(password)?.into() };
         // SOCKS5 counts each in one byte.
         let sound = (1..=255).contains(&login.user.len()) && login.password.len() <= 255;
         sound.then_some(login).ok_or(ProxyError::BadUrl)
     }
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-        out.push(match byte {
-            b'%' => u8::try_from(digit(bytes.next())? << 4 | digit(bytes.next())?).ok()?,
-            other => other,
-        });
-    }
-    String::from_utf8(out).ok()
 }
 
 impl fmt::Debug for Proxy {

@@ -76,6 +76,11 @@ async fn a_client_that_asks_first_is_told_before_it_sends() {
         content-length: 5000000\r\nexpect: 100-continue\r\n\r\n";
     let answer = rest(say(address, head).await).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let head =
+        b"POST /send-message HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk_story\r\nconnection: close\r\n\
+        content-length: 10000000000\r\n\r\n";
+    let answer = rest(say(address, head).await).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "more than is ever read: {answer}");
 }
 
 #[tokio::test]
@@ -128,19 +133,49 @@ async fn an_address_beyond_the_bound_is_refused_and_one_within_it_is_not() {
     }
 }
 
+const STREAM: &[u8] = b"GET /events/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk_story\r\n\r\n";
+
 #[tokio::test]
-async fn who_comes_when_all_places_are_taken_waits_for_one() {
+async fn who_comes_when_all_are_busy_waits_for_a_place() {
     let story = Story::new();
     let address = open_for(&story, 2).await;
-    let mut first = say(address, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let _second = say(address, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let mut begin = [0; 15];
-    first.read_exact(&mut begin).await.unwrap();
+    let mut busy = [say(address, STREAM).await, say(address, STREAM).await];
+    for stream in &mut busy {
+        stream.read_exact(&mut begin).await.unwrap();
+    }
     let mut third = say(address, STATUS).await;
     let early = tokio::time::timeout(Duration::from_millis(100), third.read_exact(&mut begin)).await;
     assert!(early.is_err(), "two are served, the third waits");
+    let [first, _second] = busy;
     drop(first);
     assert!(rest(third).await.starts_with("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn who_says_nothing_makes_room_for_who_does() {
+    let story = Story::new();
+    let address = open_for(&story, 3).await;
+    let mut begin = [0; 15];
+    // One is busy, one has had an answer, one has begun a request; the last two are silent, in this order.
+    let mut busy = say(address, STREAM).await;
+    busy.read_exact(&mut begin).await.unwrap();
+    let mut half = say(address, b"GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ").await;
+    let mut served = say(address, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    served.read_exact(&mut begin).await.unwrap();
+    for _ in 0..2 {
+        assert!(rest(say(address, STATUS).await).await.starts_with("HTTP/1.1 200 OK"));
+    }
+    assert_eq!(half.read(&mut begin).await.unwrap_or_default(), 0, "the one that was silent longest is gone");
+    served.write_all(STATUS).await.unwrap();
+    assert!(rest(served).await.contains("HTTP/1.1 200 OK"), "the other one is still served");
+    // And a hundred silent ones keep nobody out.
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert!(rest(say(address, STATUS).await).await.starts_with("HTTP/1.1 200 OK"));
+    drop((busy, silent));
 }
 
 // The clock of these is fake: whatever waits for nothing but time is at its end at once.

@@ -285,6 +285,22 @@ async fn an_unknown_message_is_404_wherever_it_is_named() {
     }
 }
 
+/// A part of a path that is no text in UTF-8 is refused in the form of every other error, whatever the route.
+#[tokio::test]
+async fn a_path_that_is_not_utf8_is_400() {
+    let story = Story::new();
+    for (method, path) in [
+        ("GET", "/chats/%ff%fe"),
+        ("GET", "/messages/%c3%28"),
+        ("PUT", "/contacts/a%80"),
+        ("GET", "/instances/%ff/webhook"),
+        ("GET", "/no-such/%ff"),
+    ] {
+        assert_eq!(story.call(method, path, "{}").await.error(), error(400, "INVALID_REQUEST"), "{path}");
+    }
+    assert_eq!(story.call("GET", "/messages/%c3%a9", "").await.error(), error(404, "MESSAGE_NOT_FOUND"));
+}
+
 /// Deep JSON ends the reading of a request, whatever the route, and not the process.
 #[tokio::test]
 async fn json_of_ten_thousand_levels_is_400_everywhere() {

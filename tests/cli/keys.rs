@@ -67,6 +67,9 @@ fn a_key_is_given_changed_and_taken_away_while_nothing_runs() {
     let decrypted = call(folder.path(), &["rekey", "--db-key-file", "two", "--decrypt"]);
     assert_eq!((decrypted.code, decrypted.out.as_str()), (Some(0), "the database is not encrypted\n"));
     assert_eq!(call(folder.path(), &["token", "list"]).out.lines().count(), 1);
+    let audit = call(folder.path(), &["audit"]).out;
+    let actions: Vec<_> = audit.lines().filter_map(|line| line.split('\t').nth(2)).collect();
+    assert_eq!(actions, ["token.create", "key.set", "key.change", "key.remove"]);
 
     let none = call(folder.path(), &["rekey", "--db-key", "one", "--decrypt"]);
     assert!(none.complaint(2).starts_with("the database is not encrypted, so it has no present key"));

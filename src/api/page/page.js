@@ -180,9 +180,12 @@ function forget(message) {
   ask(message);
 }
 
+// What the instance says is wrong, with the fields that it names.
 async function refusal(response) {
   const body = await response.json().catch(() => null);
-  return (body && body.error && body.error.message) || "HTTP " + response.status;
+  const error = (body && body.error) || { message: "HTTP " + response.status };
+  const fields = Object.entries(error.details || {}).filter(([, why]) => Array.isArray(why));
+  return [error.message, ...fields.map(([field, why]) => field + ": " + why.join(" "))].join(" ");
 }
 
 // One event is the lines up to an empty one; only its data lines matter here.
