@@ -20,6 +20,8 @@ const DAYS: (u64, u64) = (1, 90);
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Times below are seconds, whatever the schema says.
 const SECONDS_BELOW: i64 = 100_000_000_000;
+/// The index of the phone.
+const PHONE: u32 = 0;
 /// More than an account can have devices: the rest of a longer list is of no weight.
 const MAX_INDEXES: usize = 256;
 
@@ -36,15 +38,16 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     /// Whether a device of these is not among `now` any more. Devices that came since are expected: their indexes rise.
+    /// The phone cannot go, and need not be named.
     pub fn lost_one(&self, now: &Self) -> bool {
         let came = |index: &u32| *index > self.current && *index <= now.current;
-        let known = |index: &u32| self.indexes.contains(index) || came(index);
+        let known = |index: &u32| *index == PHONE || self.indexes.contains(index) || came(index);
         let since = now.indexes.iter().filter(|index| came(index) && !self.indexes.contains(index)).count();
         let foreseen = self.indexes.iter().filter(|index| came(index)).count();
         let all_came = now.current.saturating_sub(self.current) as usize == since + foreseen;
         self.raw_id != now.raw_id
             || !now.indexes.iter().all(known)
-            || !self.indexes.is_subset(&now.indexes)
+            || !self.indexes.iter().all(|index| *index == PHONE || now.indexes.contains(index))
             || !all_came
     }
 }
@@ -139,6 +142,11 @@ impl SyncKey {
         let id = [&device.to_be_bytes()[..], &epoch.to_be_bytes()].concat();
         let mut data = [0; 32];
         rng.fill_bytes(&mut data);
+        let mut own = own;
+        // As those who made the last one say it: two opinions on this would never come to rest.
+        if self.fingerprint.as_ref().is_some_and(|print| !print.indexes.contains(&PHONE)) {
+            own.indexes.remove(&PHONE);
+        }
         Some(Self { id, data, fingerprint: Some(own), at: i64::try_from(now.0).ok() })
     }
 }
@@ -182,9 +190,18 @@ mod tests {
             (print(2, &[0, 1, 2, 9]), true),
             (Fingerprint { raw_id: 8, ..print(2, &[0, 1, 2]) }, true),
             (print(u32::MAX, &[0, 1, 2]), true),
+            // Without the phone's own.
+            (print(2, &[1, 2]), false),
+            (print(2, &[1]), true),
         ] {
             assert_eq!(made_for.lost_one(&now), lost, "{now:?}");
         }
+        let unnamed = SyncKey::new(vec![0; 6], [1; 32], Some(print(2, &[1, 2])), None);
+        let own = print(3, &[0, 1, 3]);
+        assert!(!unnamed.is_stale(&print(2, &[0, 1, 2]), KEY_DAYS, Millis(0)));
+        let next = unnamed.successor(1, own.clone(), Millis(5), &mut rand::rng()).unwrap();
+        assert_eq!(next.fingerprint, Some(print(3, &[1, 3])));
+        assert!(!next.is_stale(&own, KEY_DAYS, Millis(5)));
     }
 
     #[test]
