@@ -72,6 +72,7 @@ pub(super) enum ApiError {
         detected: String,
     },
     SendTimeout,
+    MediaServers,
     GroupNotFound,
     BusinessNotFound,
     LabelNotFound(String),
@@ -246,6 +247,12 @@ impl ApiError {
                 "Fetching and uploading the file took too long.",
                 none(),
             ),
+            Self::MediaServers => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "MEDIA_SERVER_FAILED",
+                "WhatsApp's media servers could not be used; try again later.",
+                none(),
+            ),
             Self::GroupNotFound => (
                 StatusCode::NOT_FOUND,
                 "GROUP_NOT_FOUND",
@@ -386,6 +393,7 @@ impl From<FileError> for ApiError {
             // What is there is not what was sent: nothing that a caller should get hold of.
             FileError::NotAuthentic(_) => Self::FileNotAuthentic,
             FileError::Gone => Self::FileGone,
+            FileError::Servers => Self::MediaServers,
             FileError::Internal => Self::Internal,
         }
     }

@@ -31,6 +31,7 @@ use crate::{
         fetch::{FetchError, Fetcher},
         media::{Cdn, CdnError, Upload, Uploaded},
     },
+    stanza::MediaConn,
     store::{self, Store},
     wire::Server,
 };
@@ -137,9 +138,21 @@ pub enum FileError {
     /// What came is not what the message announced.
     #[error("the file is not what was announced")]
     NotAuthentic(MediaError),
-    /// A fault of ours, or the servers'.
+    /// WhatsApp's media servers took or gave nothing; another try may do better.
+    #[error("the media servers failed")]
+    Servers,
+    /// A fault of ours.
     #[error("internal error")]
     Internal,
+}
+
+impl From<CdnError> for FileError {
+    fn from(error: CdnError) -> Self {
+        match error {
+            CdnError::Read(_) | CdnError::Write(_) => Self::Internal,
+            _ => Self::Servers,
+        }
+    }
 }
 
 impl From<io::Error> for FileError {
@@ -381,7 +394,7 @@ impl Desk {
         let path = format!("/mms/{}", kind.path_word().unwrap_or("document"));
         let mut refresh = false;
         loop {
-            let hosts = self.0.handle.media_hosts(refresh).await?;
+            let hosts = self.media_hosts(refresh).await?;
             let upload = Upload {
                 auth: &hosts.auth,
                 path: &path,
@@ -394,10 +407,18 @@ impl Desk {
                 Err(CdnError::Refused(_)) if !refresh => refresh = true,
                 Err(error) => {
                     tracing::warn!(%error, "a file could not be uploaded");
-                    return Err(FileError::Internal);
+                    return Err(error.into());
                 }
             }
         }
+    }
+
+    async fn media_hosts(&self, refresh: bool) -> Result<MediaConn, FileError> {
+        self.0.handle.media_hosts(refresh).await.map_err(|error| match error {
+            // Where the servers are was not answered, or with a refusal.
+            SendError::Internal => FileError::Servers,
+            error => error.into(),
+        })
     }
 
     /// The file of a message, ready to be read in parts. Downloaded once, and then kept as it travelled.
@@ -458,7 +479,7 @@ impl Desk {
         let limit = announced.unwrap_or(UNANNOUNCED).min(LARGEST);
         let mut refresh = false;
         loop {
-            let hosts = self.0.handle.media_hosts(refresh).await?;
+            let hosts = self.media_hosts(refresh).await?;
             let mut file = tokio::fs::File::create(into.path()).await?;
             let mut download = self.0.cdn.download(&hosts.in_order(), direct_path, 0, None, limit);
             match download.save(&mut file).await {
@@ -473,7 +494,7 @@ impl Desk {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a file could not be downloaded");
-                    return Err(FileError::Internal);
+                    return Err(error.into());
                 }
             }
         }

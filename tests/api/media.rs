@@ -147,6 +147,7 @@ async fn every_failure_of_a_file_has_its_row() {
             json!({ "media_type": "image", "detected": "application/pdf" }),
         ),
         (FileError::Timeout, 504, "SEND_TIMEOUT", json!({})),
+        (FileError::Servers, 503, "MEDIA_SERVER_FAILED", json!({})),
         (FileError::Internal, 500, "INTERNAL_ERROR", json!({})),
     ] {
         let story = Story::new();

@@ -26,6 +26,11 @@ const PACE: Duration = Duration::from_millis(110);
 /// A call that is not answered for so long never will be. On a slow machine few lives last until an answer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Stanzas at the server that the instance has not answered, from which on phones wait: a phone keeps its last 10,000
+/// messages and can help with no others, so that on a machine where lives are too short for all that is written, what
+/// it is asked for would be gone.
+const BACKLOG: usize = 1_000;
+
 /// Edits and reactions concern one of so many.
 const RECENT: usize = 30;
 
@@ -105,15 +110,21 @@ async fn pause(rng: &mut StdRng) {
     sleep(PACE.mul_f64(rng.random_range(0.2..1.8))).await;
 }
 
-/// A client of the API; `to` is a number or a group. What was answered with an id, or why it gave up.
-pub async fn bot(to: String, common: Common, seed: u64) -> Result<Vec<Sent>, String> {
+/// A client of the API; `to` is a number or a group. What was answered with an id; and why it gave up, if it did.
+pub async fn bot(to: String, common: Common, seed: u64) -> (Vec<Sent>, Option<String>) {
+    let mut sent = Vec::new();
+    let end = write(&to, &common, seed, &mut sent).await;
+    (sent, end.err())
+}
+
+async fn write(to: &str, common: &Common, seed: u64, sent: &mut Vec<Sent>) -> Result<(), String> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let (mut sent, mut edited, mut reacted) = (Vec::new(), 0, 0);
+    let (mut edited, mut reacted) = (0, 0);
     while !common.done.load(Ordering::Relaxed) {
-        let (what, target) = next(&mut rng, &sent, &mut edited, &mut reacted);
+        let (what, target) = next(&mut rng, sent, &mut edited, &mut reacted);
         let text = format!("out {} to {to}", sent.len());
         let key = format!("{to}-{}", sent.len());
-        let call = Call::new(what, &to, &text, target.as_deref());
+        let call = Call::new(what, to, &text, target.as_deref());
         let at_once = rng.random_bool(0.3);
         let id = common.ask(&call, &key, at_once).await?;
         if rng.random_bool(0.15) {
@@ -125,7 +136,7 @@ pub async fn bot(to: String, common: Common, seed: u64) -> Result<Vec<Sent>, Str
         sent.push(Sent { what, id, target, text });
         pause(&mut rng).await;
     }
-    Ok(sent)
+    Ok(())
 }
 
 struct Call {
@@ -215,7 +226,7 @@ impl Common {
                     last = format!("{status} {body}");
                     sleep(Duration::from_millis(10)).await;
                 }
-                _ => return Err(format!("{key}: {status} {body}")),
+                _ => return Err(format!("{key} ({} {}): {status} {body}", call.method, call.path)),
             }
         }
     }
@@ -232,6 +243,10 @@ pub async fn phone(
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut sent, mut edited, mut reacted) = (Vec::new(), 0, 0);
     while !done.load(Ordering::Relaxed) {
+        if admin.stats().queued > BACKLOG {
+            pause(&mut rng).await;
+            continue;
+        }
         let (what, target) = next(&mut rng, &sent, &mut edited, &mut reacted);
         let text = format!("in {} from {from}", sent.len());
         let of = || target.clone().unwrap_or_default();

@@ -239,10 +239,9 @@ pub async fn play(plan: &Plan, folder: PathBuf) -> Outcome {
     // Calm: what is under way arrives.
     let (mut out, mut into) = (Vec::new(), Vec::new());
     for (to, bot) in bots {
-        match bot.await.unwrap() {
-            Ok(sent) => out.push((to, sent)),
-            Err(error) => outcome.wrong.push(error),
-        }
+        let (sent, gave_up) = bot.await.unwrap();
+        out.push((to, sent));
+        outcome.wrong.extend(gave_up);
     }
     for (from, to, phone) in phones {
         into.push((from, to, phone.await.unwrap()));
