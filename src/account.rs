@@ -47,7 +47,7 @@ pub use crate::{
     },
     store::groups::{Group, Role},
 };
-pub use app_state::{Blob, LabelChange, StateChange};
+pub use app_state::{AccountSetting, Blob, LabelChange, StateChange, settings_view};
 pub use ask::{Ask, AskError, Question, Told};
 pub use calls::{CallCommand, RejectCalls};
 pub use code::CodeState;

@@ -38,6 +38,7 @@ mod page;
 mod passkey;
 mod qr;
 mod query;
+mod quick_replies;
 mod recipient;
 mod reply;
 mod schedule;
@@ -154,7 +155,10 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
         .route("/chats/{jid}/messages", get(messages::of_chat))
         .route("/chats/{jid}/history", post(history::ask))
         .route("/contacts", get(contacts::list))
-        .route("/contacts/{jid}", get(contacts::one).put(contacts::put).delete(contacts::delete))
+        .route(
+            "/contacts/{jid}",
+            get(contacts::one).put(contacts::put).patch(contacts::change).delete(contacts::delete),
+        )
         .route("/check-number", post(numbers::check))
         .route("/account", get(account::show).patch(account::change))
         .route(
@@ -162,12 +166,18 @@ pub fn router<I: Instance>(parts: Parts<I>) -> Router {
             put(account::set_picture).delete(account::remove_picture).layer(DefaultBodyLimit::disable()),
         )
         .route("/account/privacy", get(account::privacy).patch(account::set_privacy))
+        .route("/account/settings", get(account::settings).patch(account::set_settings))
         .route("/profile-picture", get(account::profile_picture))
         .route("/block", post(account::block))
         .route("/blocklist", get(account::blocklist))
         .route("/chats/{jid}/presence", get(account::watched).post(account::watch).delete(account::unwatch))
         .route("/chats/{jid}/clear", post(chats::clear))
         .route("/business/{jid}", get(business::show))
+        .route("/quick-replies", get(quick_replies::list).post(quick_replies::create))
+        .route(
+            "/quick-replies/{id}",
+            get(quick_replies::one).patch(quick_replies::change).delete(quick_replies::delete),
+        )
         .route("/labels", get(labels::list).post(labels::create))
         .route("/labels/{id}", get(labels::one).patch(labels::change).delete(labels::delete))
         .route("/labels/{id}/assign", post(labels::assign))

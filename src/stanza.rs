@@ -9,6 +9,7 @@ mod call;
 mod class;
 pub mod content;
 mod groups;
+pub mod history;
 mod iq;
 mod link_code;
 mod media;
@@ -69,7 +70,7 @@ pub use session::{
     ChatState, Failure, Info, StreamError, Success, active, chat_state, client_info, offline_batch, ping,
     presence, remove_companion, unified_session,
 };
-pub use tokens::{ContactToken, TokenNotice, cstoken, issue_tokens, read_issued, tctoken};
+pub use tokens::{ContactToken, LONGEST_TOKEN, TokenNotice, cstoken, issue_tokens, read_issued, tctoken};
 pub use usync::{
     About, ContactAnswer, DeviceAnswer, DeviceEntry, UsyncAnswer, UsyncProfile, UsyncQuery, UsyncUser,
     contact_digits,

@@ -32,6 +32,7 @@ pub mod people;
 pub mod privacy_tokens;
 pub mod profiles;
 pub mod queue;
+pub mod quick_replies;
 pub mod schedule;
 pub mod search;
 pub mod sender_keys;

@@ -262,6 +262,9 @@ fn what_cannot_be_changed_is_refused_with_its_reason() {
 #[test]
 fn two_who_write_at_once_both_get_their_way() {
     let (mut pair, _) = talking(66);
+    // The first change asks for the own devices before it goes up, and would not be too late.
+    pair.send(ALICE, "hi");
+    pair.drive();
     for round in 0..4_u8 {
         // The phone is faster: ours is on top of what is not the newest any more.
         let on = round % 2 == 0;
@@ -390,21 +393,21 @@ fn missing_keys_are_asked_of_the_phone() {
     let (mut pair, _) = talking(71);
     pair.store(|tx| {
         // As if the share had named another key only.
-        let (id, _) = tx.app_state().newest_key()?.expect("shared");
+        let key = tx.app_state().newest_key()?.expect("shared");
         tx.sync().add_app_state_key(&[9], &[])?;
-        tx.sync().add_app_state_key(&id, &[])
+        tx.sync().add_app_state_key(&key.id, &[])
     });
     phone(&mut pair, &pin(true));
     pair.pass(MINUTE);
     assert!(!view(&pair).pinned, "nothing can be read, and nothing is asked, without any key at all");
     let (mut pair, _) = talking(71);
     pair.store(|tx| {
-        let (id, _) = tx.app_state().newest_key()?.expect("shared");
+        let key = tx.app_state().newest_key()?.expect("shared");
         let data =
             wazap::proto::message::AppStateSyncKeyData { key_data: Some(vec![4; 32]), ..Default::default() };
         let other = wazap::proto::message::AppStateSyncKey { key_id: None, key_data: Some(data) };
         tx.sync().add_app_state_key(&[9], &prost::Message::encode_to_vec(&other))?;
-        tx.sync().add_app_state_key(&id, &[])
+        tx.sync().add_app_state_key(&key.id, &[])
     });
     phone(&mut pair, &pin(true));
     pair.pass(MINUTE);

@@ -69,7 +69,7 @@ fn groups_are_made_changed_and_left_on_request() {
     let mut pair = linked(114);
     let people = vec![Jid::pn(ALICE), Jid::pn("5511900000099")];
     let create = GroupCommand::Create { subject: "Club".into(), people };
-    let Ok(GroupAnswer::Created { view: made, results }) = done(&mut pair, create) else {
+    let Ok(GroupAnswer::Created { view: made, results, .. }) = done(&mut pair, create) else {
         panic!("not made")
     };
     assert_eq!(results, [(Jid::pn(ALICE), 200), (Jid::pn("5511900000099"), 404)]);

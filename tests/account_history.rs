@@ -719,3 +719,24 @@ fn a_message_that_history_has_overtaken_is_reported_when_it_comes() {
     assert_eq!(pair.unanswered(), 0);
     pair.assert_well_behaved();
 }
+
+#[test]
+fn tokens_that_the_phone_holds_come_with_its_history() {
+    let mut pair = Pair::new(971);
+    pair.phone_sends(ALICE, "may I?");
+    pair.drive();
+    pair.lab.send(OWN, ALICE, Sending::Text { text: "please".into(), quote: None }, pair.now).unwrap();
+    pair.drive();
+    pair.scan();
+    pair.pass(MINUTE);
+    let kept = pair.store(|tx| tx.privacy_tokens().of(&Jid::pn(ALICE)));
+    let secs = pair.now.secs();
+    assert!(!kept.token.is_empty() && (secs - 3_600..=secs).contains(&kept.token_at));
+    assert!(kept.issued_at.is_some_and(|at| (secs - 3_600..=secs).contains(&at)));
+    // What is shown on the first message, then.
+    pair.send(ALICE, "at last");
+    pair.drive();
+    let shown = pair.written.iter().rev().find(|node| node.tag == "message").unwrap();
+    assert_eq!(shown.find("tctoken").and_then(|token| token.content_bytes()).unwrap(), kept.token);
+    pair.assert_well_behaved();
+}

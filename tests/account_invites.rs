@@ -104,3 +104,27 @@ fn whom_the_account_may_not_add_it_can_invite() {
     );
     pair.assert_well_behaved();
 }
+
+#[test]
+fn whom_a_new_group_cannot_be_made_with_it_can_invite() {
+    let mut pair = linked(524);
+    pair.lab.privacy(BEA, "groupadd", "none", pair.now).unwrap();
+    let people = vec![Jid::pn(ALICE), Jid::pn(BEA)];
+    let create = GroupCommand::Create { subject: "Club".into(), people };
+    let Ok(GroupAnswer::Created { view, results, invites }) = done(&mut pair, create) else {
+        panic!("not made")
+    };
+    assert_eq!(results, [(Jid::pn(ALICE), 200), (Jid::pn(BEA), 403)]);
+    let [(who, invite)] = &invites[..] else { panic!("one may be invited") };
+    assert_eq!((who, view.members.len()), (&Jid::pn(BEA), 2));
+    let body = Body::GroupInvite {
+        group: view.group.jid.clone(),
+        name: view.group.subject.clone(),
+        invite: invite.clone(),
+        caption: None,
+    };
+    says_body(&mut pair, send(who, body)).unwrap();
+    let message = pair.lab.messages(BEA, None).unwrap().pop().unwrap().message;
+    assert_eq!(message["groupInviteMessage"]["inviteCode"], invite.code);
+    pair.assert_well_behaved();
+}

@@ -8,7 +8,8 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use wazap::crypto::app_state::{
     Applied, Change, Collection, LtHash, Mac, Mutation, Operation, ReadError, Records, State, SyncKeys,
-    apply_patch, apply_snapshot, build_patch, build_snapshot, fuzz_app_state, sealed_records, with_version,
+    WriteKeys, apply_patch, apply_snapshot, build_patch, build_snapshot, fuzz_app_state, sealed_records,
+    with_version,
 };
 
 const KEY: [u8; 32] = [3; 32];
@@ -54,9 +55,12 @@ impl Device {
 
     /// The patch as other devices get it; this one has not taken it yet.
     fn write(&self, changes: &[Change], seed: u64) -> Vec<u8> {
-        let (id, keys) = self.keys.first_key_value().unwrap();
+        let (id, keys) = self.keys.last_key_value().unwrap();
         let mut rng = StdRng::seed_from_u64(seed);
-        let patch = build_patch(&self.state, NAME, changes, id, keys, self, &mut rng).unwrap();
+        let older = self.keys.iter().filter(|(other, _)| *other != id);
+        let older = older.map(|(id, keys)| (id.clone(), keys.clone())).collect();
+        let writer = WriteKeys { id: id.clone(), keys: keys.clone(), older };
+        let patch = build_patch(&self.state, NAME, changes, &writer, self, &mut rng).unwrap();
         with_version(&patch, self.state.version + 1)
     }
 }
@@ -260,4 +264,44 @@ proptest! {
     fn bytes_that_nobody_sealed_are_refused(data in proptest::collection::vec(any::<u8>(), 0..400)) {
         fuzz_app_state(&data);
     }
+}
+
+#[test]
+fn a_record_under_an_old_key_moves_to_the_new_one_in_one_patch() {
+    let (mut ana, mut bea) = (Device::new(&KEY_ID, &KEY), Device::new(&KEY_ID, &KEY));
+    let first = ana.write(&[set(1, b"\x08\x01"), set(2, b"\x08\x02"), set(3, b"\x08\x03")], 1);
+    for device in [&mut ana, &mut bea] {
+        device.take(&first).unwrap();
+        device.keys.insert(vec![0, 0, 0, 0, 0, 2], SyncKeys::derive(&[4; 32]));
+    }
+    let second = ana.write(&[set(1, b"\x08\x07"), remove(2), set(4, b"\x08\x04"), remove(9)], 2);
+    let applied = bea.take(&second).unwrap();
+    assert!(!applied.diverged && !ana.take(&second).unwrap().diverged);
+    // 1 goes and comes, 2 goes under its own key alone, 4 comes, and of 9 there was nothing.
+    let steps = applied.mutations.iter().map(|m| (m.operation, m.index.as_slice()));
+    let index = |n| set(n, b"").index;
+    let (one, two, four, nine) = (index(1), index(2), index(4), index(9));
+    let expected: [(Operation, &[u8]); 5] = [
+        (Operation::Remove, &one),
+        (Operation::Set, &one),
+        (Operation::Remove, &two),
+        (Operation::Set, &four),
+        (Operation::Remove, &nine),
+    ];
+    assert_eq!(applied.moved(), [applied.mutations[0].index_mac].into());
+    assert_eq!(steps.collect::<Vec<_>>(), expected);
+    assert_eq!(bea.macs.borrow().len(), 3);
+    assert_eq!(ana.state, bea.state);
+    // A snapshot of what is left sums up to the same, whichever key a record has.
+    let sealed: Vec<Vec<u8>> = [(&first, 3, 2), (&second, 5, 1), (&second, 5, 3)]
+        .iter()
+        .map(|(patch, all, at)| {
+            let sealed = sealed_records(patch, None);
+            assert_eq!(sealed.len(), *all);
+            sealed[*at].clone()
+        })
+        .collect();
+    let (id, keys) = bea.keys.last_key_value().unwrap();
+    let snapshot = build_snapshot(&bea.state, NAME, sealed.iter().map(Vec::as_slice), id, keys);
+    assert_eq!(apply_snapshot(NAME, &snapshot, &bea, |_| Ok(())).unwrap(), bea.state);
 }

@@ -2,7 +2,9 @@
 //! What a record means is in `actions`, what is written in `write`.
 
 mod actions;
+mod keys;
 mod labels;
+mod settings;
 mod write;
 
 use std::{
@@ -14,6 +16,7 @@ use prost::Message as _;
 
 pub(super) use actions::chat_data;
 pub use labels::LabelChange;
+pub use settings::{AccountSetting, settings_view};
 pub use write::StateChange;
 pub(super) use write::{Upload, Waiting};
 
@@ -26,7 +29,7 @@ use crate::{
     clock::Millis,
     crypto::{
         app_state::{
-            Applied, Collection, Mac, Mutation, Operation, ReadError, Records, State, SyncKeys, apply_patch,
+            Collection, Mac, Mutation, Operation, ReadError, Records, State, SyncKeys, apply_patch,
             apply_snapshot, external_of,
         },
         media::MediaKind,
@@ -328,9 +331,11 @@ impl Account {
         let mut state = known.map(|known| known.state).unwrap_or_default();
         let records = Stored { tx: turn.tx, collection };
         match apply_patch(&mut state, collection, patch, external, &records) {
-            Ok(Applied { mutations, diverged: differs }) => {
-                for mutation in &mutations {
-                    self.take_mutation(collection, mutation, quiet, turn)?;
+            Ok(applied) => {
+                let (moved, differs) = (applied.moved(), applied.diverged);
+                for mutation in &applied.mutations {
+                    let moves = moved.contains(&mutation.index_mac);
+                    self.take_mutation(collection, mutation, moves, quiet, turn)?;
                 }
                 turn.tx.app_state().set_state(collection, &state)?;
                 if differs && !diverged {
@@ -398,17 +403,21 @@ impl Account {
         Ok(turn.tx.app_state().restart(collection)?)
     }
 
-    /// One record that was verified: kept, and acted upon.
+    /// One record that was verified: kept, and acted upon, unless it only `moves` under another key.
     fn take_mutation(
         &mut self,
         collection: Collection,
         mutation: &Mutation,
+        moves: bool,
         quiet: bool,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let set = mutation.operation == Operation::Set;
         let value = set.then_some(&mutation.value_mac);
         turn.tx.app_state().set_mac(collection, &mutation.index_mac, value)?;
+        if moves {
+            return Ok(());
+        }
         self.act(mutation, quiet, turn)?;
         self.written(collection, mutation, turn)
     }
@@ -430,7 +439,7 @@ impl Account {
                     tx.contacts().unlist()?;
                 }
             }
-            let taken = self.take_mutation(collection, &mutation, quiet, turn);
+            let taken = self.take_mutation(collection, &mutation, false, quiet, turn);
             taken.map_err(|Error::Store(error)| error)
         });
         match read {
@@ -511,7 +520,7 @@ impl Account {
         }
     }
 
-    /// Asks the phone for keys, each once a connection.
+    /// Asks the own devices for keys, each once a connection.
     fn ask_for_keys(&mut self, ids: Vec<Vec<u8>>, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Some(conn) = &mut self.conn else { return Ok(()) };
         let ids: Vec<Vec<u8>> =
@@ -519,14 +528,14 @@ impl Account {
         if ids.is_empty() {
             return Ok(());
         }
-        tracing::info!(keys = ids.len(), "app state keys are missing: the phone is asked");
+        tracing::info!(keys = ids.len(), "app state keys are missing: the own devices are asked");
         let key_ids = ids.into_iter().map(|id| AppStateSyncKeyId { key_id: Some(id) }).collect();
         let request = ProtocolMessage {
             r#type: Some(KEY_REQUEST),
             app_state_sync_key_request: Some(AppStateSyncKeyRequest { key_ids }),
             ..Default::default()
         };
-        self.ask_phone(request, turn)?;
+        self.tell_own_devices(&request, turn)?;
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     crypto::{
         PublicKey,
         adv::{self, AdvError, Vouched},
+        app_state::Fingerprint,
     },
     stanza::DeviceAnswer,
     store::devices::Vouch,
@@ -186,6 +187,9 @@ impl Account {
                 self.part(&address, known.companions.keys(), turn)?;
                 turn.tx.devices().set_vouch(&address, &Vouch { companions: BTreeMap::new(), ..known })?;
             }
+            if self.is_own(person) {
+                self.keep_fingerprint(None, turn)?;
+            }
             return Ok(Verdict::Good(BTreeMap::new()));
         };
         if list.len() > adv::MAX_BYTES {
@@ -240,6 +244,11 @@ impl Account {
             companions: companions.clone(),
         };
         turn.tx.devices().set_vouch(&address, &vouch)?;
+        if self.is_own(person) {
+            let indexes = std::iter::once(0).chain(companions.values().copied()).collect();
+            let (raw_id, current) = (vouch.raw_id, vouch.current);
+            self.keep_fingerprint(Some(&Fingerprint { raw_id, current, indexes }), turn)?;
+        }
         Ok(Verdict::Good(companions))
     }
 

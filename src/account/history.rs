@@ -20,7 +20,13 @@ use crate::{
         HistorySyncNotification, PeerDataOperationRequestMessage, ProtocolMessage,
         peer_data_operation_request_message::HistorySyncOnDemandRequest,
     },
-    stanza::{Receipt, ReceiptKind},
+    stanza::{
+        Receipt, ReceiptKind,
+        history::{
+            FULL, INITIAL_BOOTSTRAP, INITIAL_STATUS, MESSAGE_ACCESS_STATUS, NO_HISTORY, ON_DEMAND, PUSH_NAME,
+            RECENT,
+        },
+    },
     store::{
         events::NewEvent,
         history::{Announced, Work},
@@ -31,11 +37,6 @@ use crate::{
 use keep::Kept;
 pub use read::{HistoryFault, HistoryItem, HistoryReader, fuzz_history};
 
-/// HistorySyncType.
-const INITIAL_STATUS: i32 = 1;
-const FULL: i32 = 2;
-const RECENT: i32 = 3;
-const ON_DEMAND: i32 = 6;
 /// `ProtocolMessage.Type` PEER_DATA_OPERATION_REQUEST_MESSAGE, and `PeerDataOperationRequestType` HISTORY_SYNC_ON_DEMAND.
 const DATA_OPERATION: i32 = 16;
 const HISTORY_ON_DEMAND: i32 = 3;
@@ -127,11 +128,11 @@ impl Reading {
 /// A type of history as events name it.
 fn word(sync_type: i32) -> &'static str {
     match sync_type {
-        0 => "initial",
+        INITIAL_BOOTSTRAP => "initial",
         INITIAL_STATUS => "statuses",
         FULL => "full",
         RECENT => "recent",
-        4 => "names",
+        PUSH_NAME => "names",
         ON_DEMAND => "on_demand",
         _ => "other",
     }
@@ -207,14 +208,14 @@ impl Account {
         if let Some(inline) = notification.initial_hist_bootstrap_inline_payload {
             return Ok(Some(HistorySource::Inline(inline)));
         }
-        let chats = matches!(work.sync_type, 0 | INITIAL_STATUS | FULL | RECENT);
+        let chats = matches!(work.sync_type, INITIAL_BOOTSTRAP | INITIAL_STATUS | FULL | RECENT);
         if self.settings.history == HistoryWanted::Off && chats {
             return Ok(None);
         }
         let path = notification.direct_path.filter(|path| !path.is_empty());
         let (Some(direct_path), Some(key)) = (path, notification.media_key) else {
-            // 7 NO_HISTORY, 8 MESSAGE_ACCESS_STATUS: that is all they say.
-            let says_all = matches!(work.sync_type, 7 | 8);
+            // That is all they say.
+            let says_all = matches!(work.sync_type, NO_HISTORY | MESSAGE_ACCESS_STATUS);
             return if says_all { Ok(None) } else { Err("an announcement without a file") };
         };
         let announced = notification.file_length.filter(|length| *length > 0);

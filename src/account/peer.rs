@@ -1,5 +1,5 @@
-//! What this companion and the account's phone have to say to each other: questions leave through the queue like any
-//! send, encrypted for the phone alone; its answers come as messages.
+//! What this companion and the account's other devices have to say to each other, the phone above all: it leaves through
+//! the queue like any send, encrypted for one device alone; answers come as messages.
 
 use std::time::Duration;
 
@@ -41,11 +41,38 @@ impl Account {
         protocol: ProtocolMessage,
         turn: &mut Turn<'_>,
     ) -> Result<Option<String>, Error> {
+        self.tell_own_device(0, protocol, turn)
+    }
+
+    /// Tells an own device something that is for it alone; the id. 0 is the phone.
+    pub(super) fn tell_own_device(
+        &self,
+        device: u16,
+        protocol: ProtocolMessage,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<String>, Error> {
         let Some(own) = self.own_pn() else { return Ok(None) };
         let id = message_id(own.user(), turn.now, turn.rng);
         let message = proto::Message { protocol_message: Some(Box::new(protocol)), ..Default::default() };
-        turn.tx.queue().push_peer(&id, &own, &message.encode_to_vec(), turn.now)?;
+        let to = if device == 0 { own } else { own.with_device(device) };
+        turn.tx.queue().push_peer(&id, &to, &message.encode_to_vec(), turn.now)?;
         Ok(Some(id))
+    }
+
+    /// The same for every other device of the account as far as they are known, the phone in any case; the ids.
+    pub(super) fn tell_own_devices(
+        &self,
+        protocol: &ProtocolMessage,
+        turn: &mut Turn<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let Some(own) = self.own_address() else { return Ok(Vec::new()) };
+        let known = turn.tx.people().devices(&own)?.map(|(devices, _)| devices).unwrap_or_default();
+        let companions = known.into_iter().filter(|device| *device != 0 && *device != own.device());
+        let mut ids = Vec::new();
+        for device in std::iter::once(0).chain(companions) {
+            ids.extend(self.tell_own_device(device, protocol.clone(), turn)?);
+        }
+        Ok(ids)
     }
 
     /// Asks the phone for a message that cannot be read here.

@@ -10,6 +10,7 @@ use super::{
     dispatch::{Account, Turn},
 };
 use crate::{
+    crypto::app_state::KEY_DAYS,
     stanza::{Iq, read_props},
     store::Tx,
     wire::Node,
@@ -33,7 +34,9 @@ const ISSUE_TO_LID: u32 = 14_303;
 const ON_ABOUTS: u32 = 20_798;
 const CAPPING: u32 = 20_865;
 const PROOFS: u32 = 24_941;
-const WANTED: [u32; 12] = [
+/// For how many days an app-state key is written with (protocol 04, 11).
+const KEY_USE_DAYS: u32 = 14_488;
+const WANTED: [u32; 13] = [
     RECEIVED_DURATION,
     RECEIVED_BUCKETS,
     ISSUED_DURATION,
@@ -46,6 +49,7 @@ const WANTED: [u32; 12] = [
     ON_ABOUTS,
     CAPPING,
     PROOFS,
+    KEY_USE_DAYS,
 ];
 
 /// For how long a token is good, in buckets of equal length. All times are Unix seconds.
@@ -171,6 +175,11 @@ impl Props {
     /// Tokens are issued to LIDs, not to numbers.
     pub(super) fn issue_to_lid(&self) -> bool {
         self.switch(ISSUE_TO_LID, false)
+    }
+
+    /// For how many days an app-state key is good.
+    pub(super) fn key_days(&self) -> u64 {
+        self.number(KEY_USE_DAYS).unwrap_or(KEY_DAYS)
     }
 
     /// There may be a cap on new chats.

@@ -405,14 +405,11 @@ impl Account {
                 self.phone_answered(answer, turn)?;
             }
         }
-        for key in protocol.app_state_sync_key_share.iter().flat_map(|share| &share.keys) {
-            // A device that was asked for a key it does not have answers with the id alone: that must not take the place
-            // of what another device has shared.
-            let whole = key.key_data.as_ref().is_some_and(|data| data.key_data.is_some());
-            if let Some(id) = key.key_id.as_ref().and_then(|id| id.key_id.as_deref()).filter(|_| whole) {
-                turn.tx.sync().add_app_state_key(id, &key.encode_to_vec())?;
-                self.app_state_keys_came();
-            }
+        if let Some(share) = &protocol.app_state_sync_key_share {
+            self.take_keys(share, turn)?;
+        }
+        if let Some(request) = &protocol.app_state_sync_key_request {
+            self.share_keys(request, &source.sender, turn)?;
         }
         if let Some(mapping) = &protocol.lid_migration_mapping_sync_message {
             self.learn_mapping(mapping, turn)?;

@@ -201,12 +201,14 @@ impl Account {
         Ok(ready)
     }
 
-    /// The same for a message to the own phone.
+    /// The same for a message to an own device alone: the phone, as a rule.
     fn advance_peer(&mut self, row: &Row, missing: &mut Missing, turn: &mut Turn<'_>) -> Result<bool, Error> {
-        let Some(phone) = self.own_address().map(|own| own.bare()) else {
+        let to = row.recipient.parse::<Jid>().ok().map(|jid| jid.device());
+        let (Some(own), Some(to)) = (self.own_address(), to) else {
             self.give_up(row, 404, turn)?;
             return Ok(true);
         };
+        let phone = if to == 0 { own.bare() } else { own.with_device(to) };
         let address = turn.tx.people().signal_address(&phone)?;
         let mut session = turn.tx.signal().session(&address)?;
         let barren = self.conn.as_ref().is_some_and(|conn| conn.barren.contains(&phone));

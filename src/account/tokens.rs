@@ -13,8 +13,8 @@ use super::{
 use crate::{
     clock::Millis,
     crypto::nct,
-    proto,
-    stanza::{Iq, TokenNotice, cstoken, issue_tokens, tctoken},
+    proto::{self, Conversation},
+    stanza::{Iq, LONGEST_TOKEN, TokenNotice, cstoken, issue_tokens, tctoken},
     store::Tx,
     wire::{Jid, Node},
 };
@@ -73,6 +73,30 @@ impl Account {
             turn.tx.standing().release_to(&person)?;
         }
         self.prune_tokens(turn)
+    }
+
+    /// What the phone says in its history of the tokens of a person, either way: it counts where it is newer.
+    pub(super) fn keep_tokens(
+        &self,
+        person: &Jid,
+        told: &Conversation,
+        turn: &Turn<'_>,
+    ) -> Result<(), Error> {
+        if !is_regular(person) || self.is_own(person) {
+            return Ok(());
+        }
+        let tokens = turn.tx.privacy_tokens();
+        let known = tokens.of(person)?;
+        if let (Some(token), Some(at)) = (&told.tc_token, told.tc_token_timestamp)
+            && (1..=LONGEST_TOKEN).contains(&token.len())
+            && (known.token.is_empty() || at > known.token_at)
+        {
+            tokens.receive(person, token, at)?;
+        }
+        if let Some(at) = told.tc_token_sender_timestamp.filter(|at| *at > known.issued_at.unwrap_or(0)) {
+            tokens.issued(person, at)?;
+        }
+        Ok(())
     }
 
     /// Whether a token of this person's is in force.

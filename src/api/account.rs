@@ -4,9 +4,11 @@
 mod people;
 mod privacy;
 mod read;
+mod settings;
 
 pub(super) use people::{block, blocklist, profile_picture, unwatch, watch, watched};
 pub(super) use privacy::{privacy, set_privacy};
+pub(super) use settings::{set_settings, settings};
 
 use axum::{
     extract::{Path, Request, State},

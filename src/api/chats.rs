@@ -97,6 +97,7 @@ fn render(view: &ChatView, labels: &[String], now: Millis) -> Map<String, Value>
         "last_message_at": view.last_message_at.map(Millis::rfc3339),
         "archived": view.archived,
         "locked": view.locked,
+        "favorite": view.favorite,
         "pinned": view.pinned,
         "muted_until": match view.muted {
             Mute::Until(until) if until > now => until.rfc3339().into(),
@@ -112,7 +113,7 @@ fn render(view: &ChatView, labels: &[String], now: Millis) -> Map<String, Value>
 /// What `muted_until` is where there is no end.
 const FOREVER: &str = "forever";
 
-/// `PATCH /chats/{jid}`: `archived`, `pinned`, `muted_until`, `unread`, `locked`; what is not given stays.
+/// `PATCH /chats/{jid}`: `archived`, `pinned`, `muted_until`, `unread`, `locked`, `favorite`; what is not given stays.
 pub(super) async fn change<I: Instance>(
     _: Caller<ToSend>,
     State(app): State<App<I>>,
@@ -125,10 +126,11 @@ pub(super) async fn change<I: Instance>(
     let pinned = fields::switch(&body.members, "pinned", &mut faults);
     let unread = fields::switch(&body.members, "unread", &mut faults);
     let locked = fields::switch(&body.members, "locked", &mut faults);
+    let favorite = fields::switch(&body.members, "favorite", &mut faults);
     let muted = muted_until(&body.members, app.now(), &mut faults);
-    const FIELDS: [&str; 5] = ["archived", "pinned", "muted_until", "unread", "locked"];
+    const FIELDS: [&str; 6] = ["archived", "pinned", "muted_until", "unread", "locked", "favorite"];
     if !FIELDS.iter().any(|field| body.members.contains_key(*field)) {
-        let wrong = "At least one of archived, pinned, muted_until, unread and locked is required.";
+        let wrong = "At least one of archived, pinned, muted_until, unread, locked and favorite is required.";
         FIELDS.iter().for_each(|field| faults.add(field, wrong));
     }
     if archived == Some(true) && pinned == Some(true) {
@@ -138,6 +140,9 @@ pub(super) async fn change<I: Instance>(
     let Some(chat) = chat else { return Err(ApiError::Internal) };
     if let Some(on) = locked {
         app.parts.instance.change(StateChange::LockChat { chat: chat.clone(), on }).await?;
+    }
+    if let Some(on) = favorite {
+        app.parts.instance.change(StateChange::Favorite { chat: chat.clone(), on }).await?;
     }
     if archived.is_some() || pinned.is_some() || muted.is_some() || unread.is_some() {
         app.parts.instance.change(StateChange::Chat { chat, archived, pinned, muted, unread }).await?;

@@ -148,6 +148,25 @@ fn name(members: &Map<String, Value>, field: &'static str, faults: &mut Faults) 
     Some(name.to_owned())
 }
 
+/// `PATCH /contacts/{jid}`: `status_muted`: the statuses of this person are not shown, or are again.
+pub(super) async fn change<I: Instance>(
+    _: Caller<ToSend>,
+    State(app): State<App<I>>,
+    Path(jid): Path<String>,
+    body: Object,
+) -> Result<Response, ApiError> {
+    let who = person(&jid)?;
+    let mut faults = Faults::default();
+    let on = fields::switch(&body.members, "status_muted", &mut faults);
+    if fields::first(&body.members, &["status_muted"]).is_none() {
+        faults.add("status_muted", fields::required("status_muted"));
+    }
+    faults.check()?;
+    let Some(on) = on else { return Err(ApiError::Internal) };
+    app.parts.instance.change(StateChange::MuteStatus { who, on }).await?;
+    Ok(reply::done("Contact updated successfully"))
+}
+
 /// `DELETE /contacts/{jid}`: out of the phone's address book.
 pub(super) async fn delete<I: Instance>(
     _: Caller<ToSend>,

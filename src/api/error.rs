@@ -76,6 +76,7 @@ pub(super) enum ApiError {
     GroupNotFound,
     BusinessNotFound,
     LabelNotFound(String),
+    QuickReplyNotFound(String),
     /// WhatsApp said no, with this code.
     Refused(u16),
     NewsletterNotFound,
@@ -263,6 +264,12 @@ impl ApiError {
                 "BUSINESS_NOT_FOUND",
                 "This number does not belong to a business account.",
                 none(),
+            ),
+            Self::QuickReplyNotFound(id) => (
+                StatusCode::NOT_FOUND,
+                "QUICK_REPLY_NOT_FOUND",
+                "There is no quick reply with this id.",
+                json!({ "quick_reply": id }),
             ),
             Self::LabelNotFound(id) => (
                 StatusCode::NOT_FOUND,

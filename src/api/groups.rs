@@ -154,7 +154,7 @@ pub(super) async fn list<I: Instance>(
     Ok(success(json!({ "groups": shown, "total": groups.len(), "page": page, "per_page": per_page })))
 }
 
-/// `POST /groups`: `subject`, `participants`.
+/// `POST /groups`: `subject`, `participants`, `invite?`.
 pub(super) async fn create<I: Instance>(
     _: Caller<ToSend>,
     State(app): State<App<I>>,
@@ -163,14 +163,20 @@ pub(super) async fn create<I: Instance>(
     let mut faults = Faults::default();
     let subject = subject(&body.members, true, &mut faults);
     let people = people(&body.members, "participants", true, &mut faults);
+    let invite = fields::switch(&body.members, "invite", &mut faults).unwrap_or(false);
     faults.check()?;
     let (Some(subject), Some(people)) = (subject, people) else { return Err(ApiError::Internal) };
     let answer = ask(&app, GroupCommand::Create { subject, people }).await?;
-    let (view, all) = shape!(answer, GroupAnswer::Created { view, results } => (view, results));
+    let (view, all, invites) = shape!(
+        answer,
+        GroupAnswer::Created { view, results, invites } => (view, results, invites)
+    );
+    let (group, name) = (&view.group.jid, &view.group.subject);
+    let sent = if invite { people::send_invites(&app, group, name, &invites).await } else { Vec::new() };
     let body = with_success(json!({
         "message": "Group created successfully",
         "group": { "jid": view.group.jid.to_wire(), "subject": view.group.subject },
-        "participants": results(&app, &all).await?,
+        "participants": people::invited(&app, group, &all, &invites, &sent).await?,
     }));
     Ok(reply::json(StatusCode::CREATED, &body))
 }

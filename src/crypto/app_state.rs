@@ -7,12 +7,14 @@
 //! | `lt_hash` | the sum over all records of a collection |
 //! | `read` | a patch or a snapshot: every MAC checked before anything of it is handed on |
 //! | `write` | changes as a patch; the records of a collection as a snapshot |
+//! | `rotation` | which key is written with, and when it is time for another one |
 //! | `entries` | records one by one out of a serialized list, so that no list sizes memory |
 
 mod entries;
 mod keys;
 mod lt_hash;
 mod read;
+mod rotation;
 mod write;
 
 pub use entries::fuzz_app_state;
@@ -21,7 +23,8 @@ pub use lt_hash::LtHash;
 pub use read::{
     Applied, Mutation, ReadError, apply_patch, apply_snapshot, external_of, mutations, sealed_records,
 };
-pub use write::{Change, build_patch, build_snapshot, with_version};
+pub use rotation::{Fingerprint, KEY_DAYS, SyncKey};
+pub use write::{Change, WriteKeys, build_patch, build_snapshot, with_version};
 
 /// Of an index, a value, a patch or a snapshot.
 pub type Mac = [u8; 32];

@@ -419,6 +419,20 @@ impl Admin {
         })
     }
 
+    /// The ids of the phone's app-state keys, oldest first.
+    pub(super) fn sync_keys(&self, number: &str) -> Reply<Vec<String>> {
+        self.shared.read(|world| Ok(world.sync_key_ids(world.phone(number)?)))
+    }
+
+    /// The phone makes a new app-state key, and tells its companions.
+    pub fn rotate_key(&self, number: &str) -> Reply<()> {
+        self.shared.input(|world, now| {
+            let phone = world.phone(number)?;
+            world.rotate_key(phone, now);
+            Ok(())
+        })
+    }
+
     /// The phone uploads a snapshot of a collection for devices that are linked from now on; nothing where it is empty.
     pub(super) async fn snapshot(&self, number: &str, collection: Collection) -> Reply<()> {
         let sealed = self.shared.input(|world, now| {

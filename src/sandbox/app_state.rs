@@ -35,10 +35,16 @@ pub(super) async fn contact(
     app.admin.change(&number, &change).map(|()| StatusCode::NO_CONTENT)
 }
 
-/// `GET /admin/phones/{number}/app-state`: the records that the phone has read and verified.
+/// `GET /admin/phones/{number}/app-state`: the records that the phone has read and verified, and its keys.
 pub(super) async fn list(State(app): State<App>, Path(number): Path<String>) -> Reply<Json<Value>> {
     let (actions, diverged) = app.admin.app_state(&number)?;
-    Ok(Json(json!({"actions": actions, "diverged": diverged})))
+    let keys = app.admin.sync_keys(&number)?;
+    Ok(Json(json!({"actions": actions, "diverged": diverged, "keys": keys})))
+}
+
+/// `POST /admin/phones/{number}/app-state/rotate`: the phone makes a new key, and tells its companions.
+pub(super) async fn rotate(State(app): State<App>, Path(number): Path<String>) -> Reply<StatusCode> {
+    app.admin.rotate_key(&number).map(|()| StatusCode::NO_CONTENT)
 }
 
 /// `POST /admin/phones/{number}/app-state`: one change, named after its kind.

@@ -92,6 +92,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/phones/{number}/history", post(history))
         .route("/admin/phones/{number}/contacts", post(app_state::contact))
         .route("/admin/phones/{number}/app-state", get(app_state::list).post(app_state::change))
+        .route("/admin/phones/{number}/app-state/rotate", post(app_state::rotate))
         .route("/admin/phones/{number}/app-state/snapshot", post(app_state::snapshot))
         .route("/admin/messages/{id}/readers", get(readers))
         .route("/admin/groups", post(create_group))

@@ -39,6 +39,7 @@ mod reuse;
 mod session;
 mod snapshot;
 mod standing;
+mod sync_keys;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -467,6 +467,18 @@ impl Lab {
         Ok(self.world.app_state_views(self.world.phone(number)?))
     }
 
+    /// The phone makes a new app-state key, and tells its companions.
+    pub fn rotate_key(&mut self, number: &str, now: Millis) -> Reply<()> {
+        let phone = self.world.phone(number)?;
+        self.world.rotate_key(phone, now);
+        Ok(())
+    }
+
+    /// The ids of the phone's app-state keys, oldest first, in hex.
+    pub fn sync_keys(&self, number: &str) -> Reply<Vec<String>> {
+        Ok(self.world.sync_key_ids(self.world.phone(number)?))
+    }
+
     /// The phone makes a snapshot of a collection for devices that are linked from now on: its blob, which the story
     /// has to keep, being the media server.
     pub fn snapshot(&mut self, number: &str, collection: Collection, now: Millis) -> Reply<Vec<u8>> {

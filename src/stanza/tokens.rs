@@ -7,7 +7,7 @@ use crate::wire::{Jid, Node};
 /// `type` of the only kind of token there is.
 const TRUSTED: &str = "trusted_contact";
 /// Longest token that is kept. Real ones have a few dozen bytes.
-const LONGEST: usize = 512;
+pub const LONGEST_TOKEN: usize = 512;
 
 /// A token that somebody issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl TokenNotice {
     pub fn parse(node: &Node) -> Result<Self, Malformed> {
         let tokens = node.find("tokens").ok_or(Malformed("tokens"))?;
         let token = |token: &Node| {
-            let bytes = token.content_bytes().filter(|bytes| (1..=LONGEST).contains(&bytes.len()))?;
+            let bytes = token.content_bytes().filter(|bytes| (1..=LONGEST_TOKEN).contains(&bytes.len()))?;
             let t = token.number::<u64>("t").filter(|t| *t > 0)?;
             Some(ContactToken { t, bytes: bytes.into_owned() })
         };
@@ -82,7 +82,7 @@ pub fn tctoken(bytes: &[u8]) -> Node {
 /// The token that a query shows in this node.
 pub(super) fn shown_token(node: &Node) -> Option<Vec<u8>> {
     let bytes = node.find("tctoken")?.content_bytes()?;
-    (1..=LONGEST).contains(&bytes.len()).then(|| bytes.into_owned())
+    (1..=LONGEST_TOKEN).contains(&bytes.len()).then(|| bytes.into_owned())
 }
 
 /// What is shown on a message where there is no token.
@@ -112,7 +112,7 @@ mod tests {
             token(TRUSTED).bytes([1]),
             token(TRUSTED).attr("t", 0_u64).bytes([1]),
             token(TRUSTED).attr("t", 5_u64),
-            token(TRUSTED).attr("t", 5_u64).bytes(vec![1; LONGEST + 1]),
+            token(TRUSTED).attr("t", 5_u64).bytes(vec![1; LONGEST_TOKEN + 1]),
         ];
         let node = frame().child(Node::new("tokens").children_from(strange));
         assert_eq!(TokenNotice::parse(&node).map(|notice| notice.tokens), Ok(Vec::new()));

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use super::{Error, Tx, sql, unsql};
 use crate::{
     clock::Millis,
-    crypto::app_state::{Change, Collection, LtHash, Mac, Operation, State, SyncKeys},
+    crypto::app_state::{Change, Collection, LtHash, Mac, Operation, State, SyncKey, SyncKeys},
     proto::message::AppStateSyncKey,
 };
 
@@ -122,28 +122,44 @@ impl AppState<'_> {
         Ok(())
     }
 
-    /// A key by its id, expanded; `None` if the phone never shared it.
+    /// A key by its id, expanded; `None` if nobody ever shared it.
     pub fn key(&self, id: &[u8]) -> Result<Option<SyncKeys>, Error> {
         let mut statement = self.0.conn().prepare_cached("SELECT key FROM app_state_key WHERE id = ?1")?;
         let row: Option<Vec<u8>> = statement.query_row([id], |row| row.get(0)).optional()?;
-        Ok(row.and_then(|row| key_data(&row)).map(|(data, _)| SyncKeys::derive(&data)))
+        Ok(row.and_then(|row| read_key(id, &row)).map(|key| key.expand()))
     }
 
-    /// The newest key, which is the one to write with: its id, and what it expands to.
-    pub fn newest_key(&self) -> Result<Option<(Vec<u8>, SyncKeys)>, Error> {
+    /// Every key that can be used.
+    pub fn keys(&self) -> Result<Vec<SyncKey>, Error> {
         let mut statement = self.0.conn().prepare_cached("SELECT id, key FROM app_state_key")?;
         let rows =
             statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-        let mut newest: Option<(i64, Vec<u8>, [u8; 32])> = None;
+        let mut keys = Vec::new();
         for row in rows {
             let (id, key) = row?;
-            let Some((data, time)) = key_data(&key) else { continue };
-            // The id ends in the epoch: it decides between keys of one moment.
-            if newest.as_ref().is_none_or(|(at, known, _)| (*at, known) < (time, &id)) {
-                newest = Some((time, id, data));
-            }
+            keys.extend(read_key(&id, &key));
         }
-        Ok(newest.map(|(_, id, data)| (id, SyncKeys::derive(&data))))
+        Ok(keys)
+    }
+
+    /// The key to write with.
+    pub fn newest_key(&self) -> Result<Option<SyncKey>, Error> {
+        Ok(SyncKey::newest(&self.keys()?).cloned())
+    }
+
+    /// Keeps a key, in place of one with the same id.
+    pub fn set_key(&self, key: &SyncKey) -> Result<(), Error> {
+        self.0.sync().add_app_state_key(&key.id, &key.shared().encode_to_vec())
+    }
+
+    /// Keys of this epoch are not to be written with any more.
+    pub fn expire_keys(&self, epoch: u32) -> Result<(), Error> {
+        for key in self.keys()?.into_iter().filter(|key| key.epoch() == Some(epoch)) {
+            let mut key = key;
+            key.at = Some(0);
+            self.set_key(&key)?;
+        }
+        Ok(())
     }
 
     /// Puts a change at the end; its number.
@@ -186,6 +202,23 @@ impl AppState<'_> {
         Ok(statement.query_map(params![collection.as_str(), limit], write)?.collect::<Result<_, _>>()?)
     }
 
+    /// The last change of one record that waits.
+    pub fn last_write(&self, collection: Collection, index: &[u8]) -> Result<Option<Change>, Error> {
+        let mut statement = self.0.conn().prepare_cached(
+            "SELECT removes, value, version FROM app_state_write WHERE collection = ?1 AND idx = ?2
+             ORDER BY seq DESC LIMIT 1",
+        )?;
+        let change = |row: &Row<'_>| {
+            Ok(Change {
+                operation: if row.get(0)? { Operation::Remove } else { Operation::Set },
+                index: index.to_vec(),
+                value: row.get(1)?,
+                version: row.get(2)?,
+            })
+        };
+        Ok(statement.query_row(params![collection.as_str(), index], change).optional()?)
+    }
+
     /// Changes that wait, of all collections.
     pub fn waiting(&self) -> Result<u64, Error> {
         let mut statement = self.0.conn().prepare_cached("SELECT count(*) FROM app_state_write")?;
@@ -211,8 +244,7 @@ impl AppState<'_> {
     }
 }
 
-/// Key and time of a serialized AppStateSyncKey; `None` for one that its holder does not have.
-fn key_data(key: &[u8]) -> Option<([u8; 32], i64)> {
-    let data = AppStateSyncKey::decode(key).ok()?.key_data?;
-    Some((data.key_data?.try_into().ok()?, data.timestamp.unwrap_or(0)))
+/// A serialized AppStateSyncKey; `None` for one that its holder does not have.
+fn read_key(id: &[u8], key: &[u8]) -> Option<SyncKey> {
+    SyncKey::of(id, &AppStateSyncKey::decode(key).ok()?)
 }

@@ -8,7 +8,7 @@ use super::{
     messages::{Chat, Message},
     sql, unsql,
 };
-use crate::clock::Millis;
+use crate::{clock::Millis, wire::Jid};
 
 /// Until when a chat is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct ChatView {
     pub muted: Mute,
     /// Behind the phone's lock.
     pub locked: bool,
+    /// Among the favourites.
+    pub favorite: bool,
     /// Received and not read.
     pub unread_count: u64,
     /// Marked as unread by hand.
@@ -86,7 +88,7 @@ const VIEW: &str = "
                 AND m.at > c.read_at AND m.at >= coalesce(own.at / 1000 * 1000, 0)
                 AND (own.id IS NULL OR m.at > own.at OR m.id > own.id)),
            (SELECT at FROM message WHERE chat = c.id AND deleted = 0 ORDER BY at DESC LIMIT 1) AS last,
-           g.announce, c.locked
+           g.announce, c.locked, c.favorite > 0
     FROM chat c LEFT JOIN group_info g ON g.jid = c.jid LEFT JOIN message own ON own.id =
         (SELECT id FROM message WHERE chat = c.id AND from_me = 1 ORDER BY at DESC, id DESC LIMIT 1)";
 
@@ -112,6 +114,7 @@ fn view(row: &Row<'_>) -> rusqlite::Result<ChatView> {
         pinned: row.get(5)?,
         muted: Mute::from_sql(row.get(6)?),
         locked: row.get(11)?,
+        favorite: row.get(12)?,
         marked_unread: row.get(7)?,
         unread_count: row.get(8)?,
         last_message_at: row.get::<_, Option<i64>>(9)?.map(|at| Millis(unsql(at))),
@@ -255,6 +258,33 @@ impl Chats<'_> {
         Ok(changed > 0)
     }
 
+    /// The favourite chats in their order.
+    pub fn favorites(&self) -> Result<Vec<(i64, Jid)>, Error> {
+        let select = "SELECT id, jid FROM chat WHERE favorite > 0 ORDER BY favorite, id";
+        let mut statement = self.0.conn().prepare_cached(select)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, jid(row.get(1)?)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// These are the favourites from here on; the chats that became one, or are none any more.
+    pub fn set_favorites(&self, chats: &[i64]) -> Result<Vec<i64>, Error> {
+        let before: Vec<i64> = self.favorites()?.into_iter().map(|(id, _)| id).collect();
+        let mut set = self.0.conn().prepare_cached("UPDATE chat SET favorite = ?2 WHERE id = ?1")?;
+        let gone = before.iter().filter(|id| !chats.contains(id));
+        let mut changed = Vec::new();
+        for id in gone {
+            set.execute([*id, 0])?;
+            changed.push(*id);
+        }
+        for (id, place) in chats.iter().zip(1..) {
+            set.execute([*id, place])?;
+            if !before.contains(id) {
+                changed.push(*id);
+            }
+        }
+        Ok(changed)
+    }
+
     /// Puts a label on a chat, or takes it off. `true` if that was news.
     pub fn set_label_on(&self, label: &str, chat: i64, on: bool) -> Result<bool, Error> {
         let statement = if on {
@@ -281,6 +311,7 @@ impl Chats<'_> {
                      muted_until = CASE WHEN -1 IN (chat.muted_until, o.muted_until) THEN -1
                                         ELSE max(chat.muted_until, o.muted_until) END,
                      marked_unread = max(chat.marked_unread, o.marked_unread), locked = max(chat.locked, o.locked),
+                     favorite = max(chat.favorite, o.favorite),
                      read_at = max(chat.read_at, o.read_at), deleted_at = min(chat.deleted_at, o.deleted_at),
                      name = coalesce(chat.name, o.name), history_at = coalesce(chat.history_at, o.history_at),
                      history_more = coalesce(chat.history_more, o.history_more)

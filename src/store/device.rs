@@ -206,7 +206,7 @@ impl DeviceTable<'_> {
              DELETE FROM sender_key; DELETE FROM sender_key_sent_to; DELETE FROM group_info;
              DELETE FROM status_audience; DELETE FROM profile; DELETE FROM business; DELETE FROM blocked;
              DELETE FROM watched; DELETE FROM privacy_token; DELETE FROM standing; DELETE FROM identity_news;
-             DELETE FROM handled;
+             DELETE FROM handled; DELETE FROM quick_reply; UPDATE chat SET favorite = 0;
              DELETE FROM setting WHERE name = 'blocklist.dhash' OR name GLOB 'account.*';",
         )?;
         Ok(())

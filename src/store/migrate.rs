@@ -25,6 +25,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("migrations/0016_untold.sql")),
     M::up(include_str!("migrations/0017_early.sql")),
     M::up(include_str!("migrations/0018_devices.sql")),
+    M::up(include_str!("migrations/0019_quick_replies.sql")),
 ];
 
 /// The schema version that this program makes and knows.

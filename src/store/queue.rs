@@ -22,7 +22,7 @@ pub struct Outgoing {
     pub content: Vec<u8>,
     /// Encoded stanza, once encrypted.
     pub stanza: Option<Vec<u8>>,
-    /// For the own phone only, and no message of any chat.
+    /// For one own device only, and no message of any chat.
     pub peer: bool,
 }
 
@@ -79,14 +79,14 @@ impl Queue<'_> {
         Ok(())
     }
 
-    /// Puts a message to the own phone at the end.
-    pub fn push_peer(&self, wa_id: &str, phone: &Jid, content: &[u8], now: Millis) -> Result<(), Error> {
+    /// Puts a message to an own device at the end.
+    pub fn push_peer(&self, wa_id: &str, device: &Jid, content: &[u8], now: Millis) -> Result<(), Error> {
         self.0
             .conn()
             .prepare_cached(
                 "INSERT INTO outgoing (wa_id, recipient, at, content, peer) VALUES (?1, ?2, ?3, ?4, 1)",
             )?
-            .execute(params![wa_id, phone.to_wire(), sql(now.0), content])?;
+            .execute(params![wa_id, device.to_wire(), sql(now.0), content])?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What the phone hands over once: app-state keys.
+//! What own devices hand over: app-state keys.
 
 use rusqlite::params;
 

@@ -4,11 +4,11 @@
 use serde_json::{Value, json};
 use wazap::{
     account::{
-        AskError, BusinessView, Catalogue, LabelChange, PictureView, PrivacyView, Product, ProfileAnswer,
-        ProfileCommand, Question, Recipient, StateChange, Status, StatusAudience, Told,
+        AccountSetting, AskError, BusinessView, Catalogue, LabelChange, PictureView, PrivacyView, Product,
+        ProfileAnswer, ProfileCommand, Question, Recipient, StateChange, Status, StatusAudience, Told,
     },
     daemon::media::{FileError, Source},
-    store::profiles::Profile,
+    store::{profiles::Profile, quick_replies::QuickReply},
     wire::Jid,
 };
 
@@ -363,4 +363,90 @@ async fn labels_are_made_changed_assigned_and_deleted() {
     assert_eq!(changes, [StateChange::LockChat { chat: ana(), on: true }]);
     let (_, changes) = call("POST", &format!("/chats/{ANA}/clear"), json!({})).await;
     assert_eq!(changes, [StateChange::ClearChat { chat: ana() }]);
+}
+
+#[tokio::test]
+async fn settings_are_shown_and_those_that_are_ours_are_set() {
+    let story = Story::new();
+    let shown = json!({
+        "success": true, "unarchive_chats": false, "link_previews": true, "time_24h": null, "locale": null,
+    });
+    assert_eq!(story.get("/account/settings").await.json(), shown);
+    let call = async |body: Value| {
+        let answer = story.call("PATCH", "/account/settings", &body.to_string()).await;
+        (answer, story.instance.asked(|asked| std::mem::take(&mut asked.changes)))
+    };
+    let (answer, changes) = call(json!({ "unarchive_chats": true, "link_previews": false })).await;
+    assert_eq!(answer.json(), shown);
+    let setting = StateChange::Setting;
+    assert_eq!(
+        changes,
+        [setting(AccountSetting::UnarchiveChats(true)), setting(AccountSetting::LinkPreviews(false))]
+    );
+    for (body, wrong) in [
+        (json!({}), "settings"),
+        (json!({ "unarchive_chats": 1 }), "unarchive_chats"),
+        (json!({ "link_previews": true, "locale": "pt_BR" }), "locale"),
+        (json!({ "link_preview": true }), "link_preview"),
+    ] {
+        let (answer, changes) = call(body.clone()).await;
+        assert_eq!((fields(&answer), changes), (vec![wrong.to_owned()], vec![]), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn quick_replies_are_made_changed_and_deleted() {
+    let story = Story::new();
+    let call = async |method: &str, path: &str, body: Value| {
+        let answer = story.call(method, path, &body.to_string()).await;
+        (answer, story.instance.asked(|asked| std::mem::take(&mut asked.changes)))
+    };
+    let body = json!({ "shortcut": " oi ", "message": "Olá!", "keywords": ["oi", "bom dia"] });
+    let (answer, changes) = call("POST", "/quick-replies", body).await;
+    let shown = answer.json()["quick_reply"].clone();
+    let id = shown["id"].as_str().unwrap().to_owned();
+    let made = QuickReply {
+        id: id.clone(),
+        shortcut: "oi".into(),
+        message: "Olá!".into(),
+        keywords: vec!["oi".into(), "bom dia".into()],
+        used: 0,
+    };
+    assert_eq!(answer.status.as_u16(), 201);
+    assert_eq!(changes, [StateChange::QuickReply { reply: made.clone(), deleted: false }]);
+    let used = QuickReply { used: 3, ..made };
+    let kept = used.clone();
+    story.store.write(move |tx| tx.quick_replies().set(&kept)).await.unwrap();
+    let listed = story.get("/quick-replies").await.json();
+    assert_eq!((&listed["total"], &listed["quick_replies"][0]["used"]), (&json!(1), &json!(3)));
+    let path = format!("/quick-replies/{id}");
+    assert_eq!(story.get(&path).await.json()["keywords"], json!(["oi", "bom dia"]));
+    let (_, changes) = call("PATCH", &path, json!({ "message": "Bom dia!" })).await;
+    let changed = QuickReply { message: "Bom dia!".into(), ..used.clone() };
+    assert_eq!(changes, [StateChange::QuickReply { reply: changed, deleted: false }]);
+    let (_, changes) = call("DELETE", &path, json!({})).await;
+    assert_eq!(changes, [StateChange::QuickReply { reply: used, deleted: true }]);
+    for (method, body) in [("GET", json!({})), ("PATCH", json!({ "message": "x" })), ("DELETE", json!({}))] {
+        let (answer, changes) = call(method, "/quick-replies/1", body).await;
+        assert_eq!((answer.error(), changes), (error(404, "QUICK_REPLY_NOT_FOUND"), vec![]));
+    }
+    for (method, body, wrong) in [
+        ("POST", json!({}), vec!["shortcut", "message"]),
+        ("POST", json!({ "shortcut": "  ", "message": "x" }), vec!["shortcut"]),
+        ("POST", json!({ "shortcut": "x", "message": "x".repeat(4_097) }), vec!["message"]),
+        ("POST", json!({ "shortcut": "x", "message": "x", "keywords": "x" }), vec!["keywords"]),
+        ("PATCH", json!({}), vec!["shortcut", "message", "keywords"]),
+        ("PATCH", json!({ "keywords": [1] }), vec!["keywords"]),
+    ] {
+        let path = if method == "POST" { "/quick-replies" } else { path.as_str() };
+        let (answer, changes) = call(method, path, body.clone()).await;
+        let wrong: Vec<String> = wrong.iter().map(|w| (*w).to_owned()).collect();
+        assert_eq!((fields(&answer), changes), (wrong, vec![]), "{body}");
+    }
+    let (_, changes) = call("PATCH", &format!("/chats/{ANA}"), json!({ "favorite": true })).await;
+    assert_eq!(changes, [StateChange::Favorite { chat: ana(), on: true }]);
+    let (_, changes) = call("PATCH", &format!("/contacts/{ANA}"), json!({ "status_muted": false })).await;
+    assert_eq!(changes, [StateChange::MuteStatus { who: ana(), on: false }]);
+    let (answer, _) = call("PATCH", &format!("/contacts/{ANA}"), json!({})).await;
+    assert_eq!(fields(&answer), ["status_muted"]);
 }

@@ -99,6 +99,7 @@ async fn a_chat_is_shown_under_either_name_with_what_is_known_of_it() {
             "last_message_at": "2025-12-30T17:30:02.000Z",
             "archived": true,
             "locked": false,
+            "favorite": false,
             "pinned": false,
             "muted_until": "2025-12-30T17:31:00.000Z",
             "is_announcement": false,

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use wazap::{
     account::{
-        AskError, Group, GroupAnswer, GroupCommand, GroupMember, GroupRequest, GroupSetting, GroupUpdate,
-        GroupView, MemberChange, Question, Role, Status, Told,
+        AddRequest, AskError, Body, Group, GroupAnswer, GroupCommand, GroupMember, GroupRequest,
+        GroupSetting, GroupUpdate, GroupView, MemberChange, Question, Recipient, Role, Status, Told,
     },
     clock::Millis,
     wire::Jid,
@@ -89,6 +89,7 @@ async fn a_group_is_made_and_shown() {
     let created = GroupAnswer::Created {
         view: Box::new(view()),
         results: vec![(Jid::pn(ANA), 200), (Jid::pn(BEA), 403)],
+        invites: Vec::new(),
     };
     let body = json!({ "subject": " Marketing Team ", "participants": ["+55 11 98765-4321", BEA] });
     let (answer, asked) = ask(Ok(created), "POST", "/groups", body).await;
@@ -332,4 +333,33 @@ async fn whoever_may_only_look_changes_nothing() {
         assert_eq!(answer.error(), error(403, "FORBIDDEN"), "{method} {path}");
     }
     assert_eq!(story.call("PUT", "/groups", "").await.error(), error(405, "METHOD_NOT_ALLOWED"));
+}
+
+#[tokio::test]
+async fn who_may_not_be_put_into_a_new_group_is_invited_on_request() {
+    for invite in [true, false] {
+        let story = Story::new();
+        let request = AddRequest { code: "abc".into(), expiration: 1_767_375_000 };
+        let created = GroupAnswer::Created {
+            view: Box::new(view()),
+            results: vec![(Jid::pn(ANA), 200), (Jid::pn(BEA), 403)],
+            invites: vec![(Jid::pn(BEA), request)],
+        };
+        story.instance.tells(Ok(Told::Group(created)));
+        let body = json!({ "subject": "Club", "participants": [ANA, BEA], "invite": invite });
+        let answer = story.call("POST", "/groups", &body.to_string()).await;
+        assert_eq!(answer.status, 201);
+        let sent = story.instance.asked(|asked| std::mem::take(&mut asked.sends));
+        assert_eq!(sent.len(), usize::from(invite));
+        if let Some(message) = sent.first() {
+            assert_eq!(message.recipient, Recipient::Jid(Jid::pn(BEA)));
+            assert!(matches!(&message.body, Body::GroupInvite { name, .. } if *name == view().group.subject));
+        }
+        let shown = &answer.json()["participants"][1];
+        assert_eq!((&shown["status"], &shown["invite"]["code"]), (&json!("403"), &json!("abc")));
+        assert_eq!(shown["invite"]["message_id"].is_string(), invite);
+    }
+    let body = json!({ "subject": "Club", "participants": [ANA], "invite": "yes" });
+    let (answer, asked) = ask(Ok(GroupAnswer::Done), "POST", "/groups", body).await;
+    assert_eq!((answer.error(), asked.len()), (error(422, "VALIDATION_ERROR"), 0));
 }

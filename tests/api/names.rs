@@ -78,6 +78,8 @@ const TABLE: &[Row] = &[
     ("DELETE", "/messages/{id}", Chat, "/messages/M1?to=$&for=me", ""),
     ("POST", "/messages/{id}/star", Chat, "/messages/M1/star", r#"{"to":"$","value":true}"#),
     ("GET", "/chats/{jid}", Chat, "/chats/$", ""),
+    ("PATCH", "/contacts/{jid}", Person, "/contacts/$", r#"{"status_muted":true}"#),
+    ("PATCH", "/chats/{jid}", Chat, "/chats/$", r#"{"favorite":true}"#),
     ("PATCH", "/chats/{jid}", Chat, "/chats/$", r#"{"archived":true}"#),
     ("PATCH", "/chats/{jid}", Chat, "/chats/$", r#"{"locked":true}"#),
     ("DELETE", "/chats/{jid}", Chat, "/chats/$", ""),
@@ -144,8 +146,10 @@ const NAMELESS: &[(&str, &str)] = &[
     ("POST", "/check-number"), ("GET", "/scheduled"), ("GET", "/scheduled/{id}"), ("DELETE", "/scheduled/{id}"),
     ("GET", "/batches/{id}"), ("DELETE", "/batches/{id}"), ("GET", "/messages/{id}/media"), ("GET", "/chats"),
     ("GET", "/contacts"), ("GET", "/account"), ("PATCH", "/account"), ("PUT", "/account/picture"),
-    ("DELETE", "/account/picture"), ("GET", "/account/privacy"), ("GET", "/blocklist"), ("GET", "/labels"),
+    ("DELETE", "/account/picture"), ("GET", "/account/privacy"), ("GET", "/account/settings"), ("PATCH", "/account/settings"), ("GET", "/blocklist"), ("GET", "/labels"),
     ("POST", "/labels"), ("GET", "/labels/{id}"), ("PATCH", "/labels/{id}"), ("DELETE", "/labels/{id}"),
+    ("GET", "/quick-replies"), ("POST", "/quick-replies"), ("GET", "/quick-replies/{id}"), ("PATCH", "/quick-replies/{id}"),
+    ("DELETE", "/quick-replies/{id}"),
     ("GET", "/groups"), ("POST", "/groups/join"), ("GET", "/communities"), ("POST", "/communities"), ("GET", "/groups/invite/{code}"), ("POST", "/calls/{id}/reject"),
     ("POST", "/presence"), ("GET", "/status"), ("GET", "/qr"), ("GET", "/qr.png"), ("GET", "/qr.svg"),
     ("GET", "/qr/stream"), ("GET", "/passkey"), ("POST", "/passkey"), ("DELETE", "/passkey"), ("POST", "/passkey/confirm"), ("POST", "/connect"), ("POST", "/disconnect"), ("GET", "/events"),
@@ -241,9 +245,11 @@ fn answer(method: &str, route: &str, path: &str) -> Told {
         ("GET", "/communities/{jid}/participants") => of_community(CommunityAnswer::Members(Vec::new())),
         (_, "/communities/{jid}/participants") => of_community(CommunityAnswer::Results(vec![(pn(), 200)])),
         (_, route) if route.starts_with("/communities/") => of_community(CommunityAnswer::Done),
-        ("POST", "/groups") => {
-            told(GroupAnswer::Created { view: Box::new(view()), results: vec![(pn(), 200)] })
-        }
+        ("POST", "/groups") => told(GroupAnswer::Created {
+            view: Box::new(view()),
+            results: vec![(pn(), 200)],
+            invites: Vec::new(),
+        }),
         (_, "/groups/{jid}") => told(GroupAnswer::Group(Box::new(view()))),
         (_, "/groups/{jid}/invite") => told(GroupAnswer::Invite("AbCdEfGhIjKlMnOpQrStUv".into())),
         ("GET", "/groups/{jid}/requests") => told(GroupAnswer::Requests(Vec::new())),
@@ -293,6 +299,8 @@ fn named(asked: &Asked, tx: &Tx<'_>) -> Vec<Jid> {
             | StateChange::DeleteChat { chat }
             | StateChange::ClearChat { chat }
             | StateChange::LockChat { chat, .. }
+            | StateChange::Favorite { chat, .. }
+            | StateChange::MuteStatus { who: chat, .. }
             | StateChange::Contact { who: chat, .. }
             | StateChange::Label(LabelChange::Chat { chat, .. } | LabelChange::Message { chat, .. }) => {
                 all.push(chat.clone());
@@ -300,7 +308,10 @@ fn named(asked: &Asked, tx: &Tx<'_>) -> Vec<Jid> {
             StateChange::StatusPrivacy { people, .. } => {
                 all.extend(people.iter().cloned().map(Recipient::Jid));
             }
-            StateChange::PushName(_) | StateChange::Label(LabelChange::Edit { .. }) => {}
+            StateChange::PushName(_)
+            | StateChange::Setting(_)
+            | StateChange::QuickReply { .. }
+            | StateChange::Label(LabelChange::Edit { .. }) => {}
         }
     }
     for question in &asked.questions {

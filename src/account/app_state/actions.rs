@@ -4,7 +4,7 @@
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::labels::MAX_ID as MAX_LABEL_ID;
+use super::{labels::MAX_ID as MAX_LABEL_ID, settings::UNARCHIVES};
 use crate::{
     account::{
         Error,
@@ -26,8 +26,9 @@ use crate::{
 /// Actions about a whole chat.
 const CHAT_ACTIONS: [&str; 7] =
     ["archive", "pin_v1", "mute", "markChatAsRead", "clearChat", "deleteChat", "lock"];
-/// Set while a chat leaves the archive when something new comes to it (`setting_unarchiveChats`).
-pub(in crate::account) const UNARCHIVES: &str = "chats.unarchive";
+/// Actions that are settings of the account.
+const SETTINGS: [&str; 4] =
+    ["setting_unarchiveChats", "setting_disableLinkPreviews", "setting_locale", "time_format"];
 
 impl Account {
     /// Acts on one record. Events tell of what became different, unless `quiet`.
@@ -43,6 +44,11 @@ impl Account {
                 self.learn_nct_salt(&salt, SaltFrom::AppState, turn)
             }
             ["nct_salt_sync"] => self.forget_nct_salt(turn),
+            ["sentinel", ..] if set => {
+                let epoch = value.key_expiration.and_then(|key| key.expired_key_epoch);
+                let epoch = epoch.and_then(|epoch| u32::try_from(epoch).ok());
+                epoch.map_or(Ok(()), |epoch| Ok(turn.tx.app_state().expire_keys(epoch)?))
+            }
             ["setting_pushName"] if set => {
                 let name = value.push_name_setting.and_then(|setting| setting.name);
                 name.map_or(Ok(()), |name| self.learn_own_name(&name, turn))
@@ -59,14 +65,9 @@ impl Account {
                 let on = value.label_association_action.and_then(|label| label.labeled).unwrap_or(false);
                 self.act_label_message((label, chat, id), set && on, quiet, turn)
             }
-            ["setting_unarchiveChats"] if set => {
-                let setting = value.unarchive_chats_setting.and_then(|setting| setting.unarchive_chats);
-                match setting {
-                    Some(true) => turn.tx.settings().set(UNARCHIVES, "1")?,
-                    _ => turn.tx.settings().remove(UNARCHIVES)?,
-                }
-                Ok(())
-            }
+            [name] if set && SETTINGS.contains(name) => self.act_setting(name, &value, quiet, turn),
+            ["favorites"] => self.act_favorites(set, &value, quiet, turn),
+            ["quick_reply", id] => self.act_quick_reply(id, set, &value, quiet, turn),
             ["userStatusMute", who] => {
                 let muted = value.user_status_mute_action.and_then(|mute| mute.muted).unwrap_or(false);
                 let who = who.parse::<Jid>().ok().filter(Jid::is_user).map(|jid| jid.bare());
@@ -231,7 +232,12 @@ impl Account {
         push("message.deleted", &chat, data, turn)
     }
 
-    fn report_chat_if(&self, changed: bool, chat: &Chat, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(super) fn report_chat_if(
+        &self,
+        changed: bool,
+        chat: &Chat,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
         if !changed {
             return Ok(());
         }
@@ -242,6 +248,7 @@ impl Account {
             members.insert("pinned".into(), view.pinned.into());
             members.insert("muted_until".into(), muted(view.muted));
             members.insert("locked".into(), view.locked.into());
+            members.insert("favorite".into(), view.favorite.into());
             members.insert("unread_count".into(), view.unread_count.into());
             members.insert("unread".into(), (view.marked_unread || view.unread_count > 0).into());
             members.insert("labels".into(), turn.tx.chats().labels_of(chat.id)?.into());
@@ -326,7 +333,7 @@ fn push(kind: &'static str, chat: &Chat, data: Value, turn: &mut Turn<'_>) -> Re
 }
 
 /// The chat that an index names; made if it is new. `None`: nothing that is a chat here.
-fn chat_of(named: &str, turn: &Turn<'_>) -> Result<Option<Chat>, Error> {
+pub(super) fn chat_of(named: &str, turn: &Turn<'_>) -> Result<Option<Chat>, Error> {
     let jid = named.parse::<Jid>().ok().filter(|jid| jid.is_user() || jid.is_group());
     Ok(jid.map(|jid| turn.tx.messages().chat(&jid)).transpose()?)
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use prost::Message as _;
 
-use super::{LabelChange, Stored};
+use super::{AccountSetting, LabelChange, Stored};
 use crate::{
     account::{
         Answer, Error, Recipient, SendError, Status,
@@ -26,6 +26,7 @@ use crate::{
     store::{
         chats::Mute,
         messages::{Chat, Message},
+        quick_replies::QuickReply,
     },
     wire::{Jid, Node},
 };
@@ -90,6 +91,29 @@ pub enum StateChange {
         /// Behind it.
         on: bool,
     },
+    /// A chat among the favourites, or not any more.
+    Favorite {
+        /// Which.
+        chat: Recipient,
+        /// Among them.
+        on: bool,
+    },
+    /// Somebody's statuses are not shown, or are again.
+    MuteStatus {
+        /// Whose.
+        who: Recipient,
+        /// Not shown.
+        on: bool,
+    },
+    /// A quick reply: a new one, another text of one, or away with it.
+    QuickReply {
+        /// As it is to be.
+        reply: QuickReply,
+        /// Away with it.
+        deleted: bool,
+    },
+    /// A setting of the account.
+    Setting(AccountSetting),
     /// Another name of the account, as others see it.
     PushName(String),
     /// Who sees the account's statuses.
@@ -252,6 +276,12 @@ impl Account {
                 let index = ["status_privacy".to_owned()];
                 Ok(vec![record(Collection::RegularHigh, 7, &index, value, now)])
             }
+            StateChange::Favorite { chat, on } => self.favorite_records(chat, *on, turn)?,
+            StateChange::MuteStatus { who, on } => Ok(self.status_mute_records(who, *on, turn)?),
+            StateChange::QuickReply { reply, deleted } => {
+                Ok(Self::quick_reply_records(reply, *deleted, turn))
+            }
+            StateChange::Setting(setting) => Ok(Self::setting_records(*setting, turn)),
             StateChange::Label(change) => self.label_records(change, turn)?,
             StateChange::Contact { who, name, first_name } => {
                 let person = who.known_as(turn.tx, turn.now)?;
@@ -304,11 +334,20 @@ impl Account {
         if !self.writes_wait {
             return Ok(());
         }
-        let Some(conn) = self.conn.as_mut().filter(|conn| conn.phase == Phase::Live) else { return Ok(()) };
-        let Some((key_id, keys)) = turn.tx.app_state().newest_key()? else { return Ok(()) };
+        if self.conn.as_ref().is_none_or(|conn| conn.phase != Phase::Live) {
+            return Ok(());
+        }
+        if turn.tx.app_state().waiting()? == 0 {
+            self.writes_wait = false;
+            return Ok(());
+        }
+        let Some(writer) = self.write_keys(turn)? else { return Ok(()) };
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        // Each change may have to take a record away that stands under an older key.
+        let batch = if writer.older.is_empty() { BATCH } else { BATCH / 2 };
         let mut left = false;
         for collection in Collection::ALL {
-            let mut waiting = turn.tx.app_state().writes(collection, BATCH)?;
+            let mut waiting = turn.tx.app_state().writes(collection, batch)?;
             left |= !waiting.is_empty();
             let progress = conn.app_state.of(collection);
             if waiting.is_empty() || !progress.synced || progress.wanted || !progress.rests(turn.now) {
@@ -323,7 +362,7 @@ impl Account {
             let rows = waiting.iter().map(|write| write.seq).collect();
             let changes: Vec<Change> = waiting.into_iter().map(|write| write.change).collect();
             let records = Stored { tx: turn.tx, collection };
-            let patch = build_patch(&state, collection, &changes, &key_id, &keys, &records, turn.rng)?;
+            let patch = build_patch(&state, collection, &changes, &writer, &records, turn.rng)?;
             let base = state.version;
             let query =
                 CollectionQuery { collection, version: base, snapshot: false, patch: Some(patch.clone()) };

@@ -143,6 +143,8 @@ pub enum GroupAnswer {
         view: Box<GroupView>,
         /// Whoever was named.
         results: Vec<(Jid, u16)>,
+        /// What an invitation has to say to each of those who may not be added but may be invited.
+        invites: Vec<(Jid, AddRequest)>,
     },
     /// To `Members` and `Decide`: each person, by number where it is known, and WhatsApp's code; 200 is success.
     Results(Vec<(Jid, u16)>),
@@ -392,11 +394,16 @@ impl Account {
                 }) else {
                     return Ok(Err(AskError::Internal));
                 };
-                let mut results = Vec::new();
+                let (mut results, mut invites) = (Vec::new(), Vec::new());
                 for result in read_results(node).into_iter().filter(|result| !self.is_own(&result.jid)) {
-                    results.push((self.number_first(&result.jid, turn)?, result.error.unwrap_or(200)));
+                    if let Some(alt) = &result.alt {
+                        turn.tx.people().learn(&result.jid, alt)?;
+                    }
+                    let person = self.number_first(&result.jid, turn)?;
+                    invites.extend(result.invite.map(|invite| (person.clone(), invite)));
+                    results.push((person, result.error.unwrap_or(200)));
                 }
-                GroupAnswer::Created { view: Box::new(view), results }
+                GroupAnswer::Created { view: Box::new(view), results, invites }
             }
             GroupCommand::Info(_) | GroupCommand::Update { .. } => {
                 let found = match info() {

@@ -160,6 +160,7 @@ impl Account {
         let Some(jid) = id else { return Ok(false) };
         let other = if jid.is_lid() { &facts.pn_jid } else { &facts.lid_jid };
         learn(Some(&jid.to_wire()), other.as_deref(), turn)?;
+        self.keep_tokens(&jid, &facts, turn)?;
         if !whole {
             return Ok(false);
         }

@@ -25,7 +25,7 @@ const MAX_UNNAMED: usize = 1 << 20;
 const SLICE: usize = 128;
 const SLICE_BYTES: usize = 256 << 10;
 /// The fields of `Conversation` that are of use here, beside its messages (2).
-const FACTS: [u32; 17] = [1, 5, 6, 8, 9, 10, 11, 12, 13, 16, 19, 24, 25, 38, 39, 42, 43];
+const FACTS: [u32; 20] = [1, 5, 6, 8, 9, 10, 11, 12, 13, 16, 19, 21, 22, 24, 25, 28, 38, 39, 42, 43];
 
 /// Why a history file is not read, or not to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -41,9 +41,30 @@ pub(in crate::api) async fn participants_add<I: Instance>(
         GroupAnswer::Invitable { results, invites } => (results, invites),
         _ => return Err(ApiError::Internal),
     };
-    let sent =
-        if invite && !invites.is_empty() { send_invites(&app, &group, &invites).await? } else { Vec::new() };
-    let mut shown = results(&app, &all).await?;
+    let sent = match invite && !invites.is_empty() {
+        true => {
+            let view =
+                shape!(ask(&app, GroupCommand::Info(group.clone())).await?, GroupAnswer::Group(view) => view);
+            send_invites(&app, &group, &view.group.subject, &invites).await
+        }
+        false => Vec::new(),
+    };
+    let shown = invited(&app, &group, &all, &invites, &sent).await?;
+    if sent.is_empty() && all.iter().all(|(_, code)| *code != 200) {
+        return Err(ApiError::GroupRefused(None, shown));
+    }
+    Ok(success(json!({ "message": "Participants added successfully", "participants": shown })))
+}
+
+/// The results, with what lets in beside whoever may be invited, and the message that says it where there is one.
+pub(super) async fn invited<I: Instance>(
+    app: &App<I>,
+    group: &Jid,
+    all: &[(Jid, u16)],
+    invites: &[(Jid, AddRequest)],
+    sent: &[(Jid, String)],
+) -> Result<Value, ApiError> {
+    let mut shown = results(app, all).await?;
     for one in shown.as_array_mut().into_iter().flatten() {
         let who = |(jid, _): &&(Jid, _)| one["jid"] == jid.to_wire();
         let Some((jid, needed)) = invites.iter().find(who) else { continue };
@@ -55,27 +76,24 @@ pub(in crate::api) async fn participants_add<I: Instance>(
             "message_id": message,
         });
     }
-    if sent.is_empty() && all.iter().all(|(_, code)| *code != 200) {
-        return Err(ApiError::GroupRefused(None, shown));
-    }
-    Ok(success(json!({ "message": "Participants added successfully", "participants": shown })))
+    Ok(shown)
 }
 
 /// Writes to each what lets one in; to whom, and the id of the message. One that cannot be sent is left out: its code is
 /// in the answer all the same.
-async fn send_invites<I: Instance>(
+pub(super) async fn send_invites<I: Instance>(
     app: &App<I>,
     group: &Jid,
+    name: &str,
     invites: &[(Jid, AddRequest)],
-) -> Result<Vec<(Jid, String)>, ApiError> {
-    let view = shape!(ask(app, GroupCommand::Info(group.clone())).await?, GroupAnswer::Group(view) => view);
+) -> Vec<(Jid, String)> {
     let mut sent = Vec::new();
     for (person, invite) in invites {
         let message = SendMessage {
             recipient: Recipient::Jid(person.clone()),
             body: Body::GroupInvite {
                 group: group.clone(),
-                name: view.group.subject.clone(),
+                name: name.to_owned(),
                 invite: invite.clone(),
                 caption: None,
             },
@@ -91,7 +109,7 @@ async fn send_invites<I: Instance>(
             Err(error) => tracing::warn!(%error, "an invitation could not be sent"),
         }
     }
-    Ok(sent)
+    sent
 }
 
 /// `DELETE /groups/{jid}/participants`.

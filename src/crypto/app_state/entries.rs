@@ -3,9 +3,15 @@
 
 use std::{collections::BTreeMap, convert::Infallible};
 
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::{
+    Message as _,
+    encoding::{WireType, decode_key, decode_varint},
+};
 
-use super::{Collection, LtHash, Mac, Records, State, SyncKeys, apply_patch, apply_snapshot};
+use super::{
+    Collection, KEY_DAYS, LtHash, Mac, Records, State, SyncKey, SyncKeys, apply_patch, apply_snapshot,
+};
+use crate::{clock::Millis, proto::message::AppStateSyncKey};
 
 /// The length-delimited entries with field number `field` in a serialized message, in order. `None` once where the
 /// bytes are no message; nothing follows it.
@@ -63,7 +69,8 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// Reads `data` as a patch, as a snapshot and as a patch's external part. Panics where what nobody sealed is believed.
+/// Reads `data` as a patch, as a snapshot, as a patch's external part, and as a key that is shared. Panics where what
+/// nobody sealed is believed.
 pub fn fuzz_app_state(data: &[u8]) {
     struct OneKey(BTreeMap<Mac, Mac>);
     impl Records for OneKey {
@@ -84,6 +91,12 @@ pub fn fuzz_app_state(data: &[u8]) {
         assert_eq!(state, start, "a refused patch changes nothing");
     }
     assert!(apply_snapshot(name, data, &records, |_| Ok(())).is_err());
+    let id = data.get(..6).unwrap_or(data);
+    if let Some(key) = AppStateSyncKey::decode(data).ok().and_then(|key| SyncKey::of(id, &key)) {
+        let own = key.fingerprint.clone().unwrap_or_default();
+        key.is_stale(&own, KEY_DAYS, Millis(0));
+        assert_eq!(SyncKey::of(id, &key.shared()), Some(key), "what is shared on is what came");
+    }
 }
 
 #[cfg(test)]

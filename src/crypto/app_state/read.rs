@@ -1,7 +1,7 @@
 //! Patches and snapshots as they come. Every MAC is checked before anything of them is believed, and the state moves
 //! only as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message as _;
 use subtle::ConstantTimeEq as _;
@@ -41,6 +41,19 @@ pub struct Applied {
     /// Its author's sum over the whole collection is another than ours. What it says is authentic all the same: Baileys
     /// miscounts after its own removals (protocol 04, 17.4).
     pub diverged: bool,
+}
+
+impl Applied {
+    /// The records that a patch puts under another key: what it takes away of them is no news, in whatever order it says so.
+    pub fn moved(&self) -> HashSet<Mac> {
+        let set = |mutation: &&Mutation| mutation.operation == Operation::Set;
+        let put: HashMap<&[u8], Mac> =
+            self.mutations.iter().filter(set).map(|put| (&*put.index, put.index_mac)).collect();
+        let moves = |mutation: &&Mutation| {
+            !set(mutation) && put.get(&*mutation.index).is_some_and(|mac| *mac != mutation.index_mac)
+        };
+        self.mutations.iter().filter(moves).map(|mutation| mutation.index_mac).collect()
+    }
 }
 
 /// Why a patch or a snapshot is not taken.

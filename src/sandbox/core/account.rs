@@ -19,6 +19,7 @@ use crate::{
     clock::Millis,
     crypto::{
         PublicKey, adv,
+        app_state::Fingerprint,
         signal::{OneTimePreKey, PreKeyBundle, SignedPreKey},
     },
     stanza::participant_hash,
@@ -255,6 +256,13 @@ impl Account {
         self.stale_list = Some(before).filter(|(t, _)| *t > 0);
     }
 
+    /// Its devices as the signed list has them.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let linked = self.devices.values().filter(|d| !d.unvouched).filter_map(|d| d.key_index);
+        let indexes = std::iter::once(0).chain(linked).collect();
+        Fingerprint { raw_id: self.raw_id, current: self.key_index, indexes }
+    }
+
     /// `device_hash` and `dhash`: the participant hash over this account's devices.
     pub(crate) fn device_hash(&self, namespace: Namespace) -> String {
         participant_hash(self.devices.keys().map(|id| self.jid(namespace, *id)))
@@ -361,6 +369,7 @@ impl World {
             passkey: None,
         };
         account.sign_key_indexes(now, &mut self.rng);
+        account.first_sync_key(now, &mut self.rng);
         self.by_pn.insert(pn, id);
         self.by_lid.insert(lid, id);
         self.accounts.push(account);

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use rand::CryptoRng;
 
-use super::{AccountId, DeviceRef, World, account::Account, faults::Kind};
+use super::{AccountId, DeviceRef, World, account::Account, faults::Kind, phone::Phone};
 use crate::{
     clock::Millis,
     crypto::{
         app_state::{
-            Change, Collection, Mac, Operation, Records, State, SyncKeys, apply_patch, build_patch,
-            build_snapshot, mutations, sealed_records, with_version,
+            Change, Collection, Mac, Operation, Records, State, SyncKey, SyncKeys, WriteKeys, apply_patch,
+            build_patch, build_snapshot, mutations, sealed_records, with_version,
         },
         media::{self, Encryptor, MediaKeys, MediaKind, Sidecar},
     },
@@ -21,8 +21,6 @@ use crate::{
     wire::Node,
 };
 
-/// The one sync key of every phone: device 0, first epoch.
-pub(super) const KEY_ID: [u8; 6] = [0, 0, 0, 0, 0, 1];
 /// Patches of one answer; the next query brings the rest.
 const PAGE: usize = 100;
 /// Bytes of patches after which an answer is full.
@@ -96,10 +94,26 @@ pub(crate) type Logs = BTreeMap<Collection, Log>;
 pub(crate) struct Shelf {
     state: State,
     macs: BTreeMap<Mac, Mac>,
-    /// The records in force, by index: what they say, and as they were sealed.
-    records: BTreeMap<Vec<u8>, (Change, Vec<u8>)>,
+    /// The records in force by index MAC. One index may have several: who changes its key and does not take away what
+    /// stands under the old one leaves both.
+    records: BTreeMap<Mac, Record>,
+    /// How many records were ever put.
+    put: u64,
     /// Patches whose author counted otherwise.
     pub(crate) diverged: u64,
+}
+
+/// One record in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// Which is the latest.
+    put: u64,
+    /// What it says.
+    pub(crate) change: Change,
+    /// As it was sealed.
+    sealed: Vec<u8>,
+    /// The key it was sealed with.
+    pub(crate) key_id: Vec<u8>,
 }
 
 /// All that a phone knows of app state.
@@ -110,13 +124,28 @@ impl Shelf {
         self.state.version
     }
 
-    pub(crate) fn records(&self) -> impl Iterator<Item = &Change> {
-        self.records.values().map(|(change, _)| change)
+    /// The latest of each index.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        let mut latest: BTreeMap<&[u8], &Record> = BTreeMap::new();
+        for record in self.records.values() {
+            let known = latest.entry(&record.change.index).or_insert(record);
+            if known.put < record.put {
+                *known = record;
+            }
+        }
+        latest.into_values()
+    }
+
+    /// All as they were sealed, in the order in which they came.
+    fn sealed(&self) -> Vec<&[u8]> {
+        let mut records: Vec<&Record> = self.records.values().collect();
+        records.sort_by_key(|record| record.put);
+        records.into_iter().map(|record| record.sealed.as_slice()).collect()
     }
 }
 
-/// A shelf together with the phone's key.
-struct Desk<'a>(&'a Shelf, &'a SyncKeys);
+/// A shelf together with the phone's keys.
+struct Desk<'a>(&'a Shelf, &'a [SyncKey]);
 
 impl Records for Desk<'_> {
     type Error = std::convert::Infallible;
@@ -124,25 +153,29 @@ impl Records for Desk<'_> {
         Ok(self.0.macs.get(index).copied())
     }
     fn keys(&self, id: &[u8]) -> Result<Option<SyncKeys>, Self::Error> {
-        Ok((id == KEY_ID).then(|| self.1.clone()))
+        Ok(self.1.iter().find(|key| key.id == id).map(SyncKey::expand))
     }
 }
 
 impl Account {
-    fn sync_keys(&self) -> SyncKeys {
-        SyncKeys::derive(&self.phone.app_state_key)
+    /// The phone's own: device 0, first epoch.
+    pub(super) fn first_sync_key(&mut self, now: Millis, rng: &mut dyn CryptoRng) {
+        let mut data = [0; 32];
+        rng.fill_bytes(&mut data);
+        let (print, at) = (self.fingerprint(), i64::try_from(now.0).ok());
+        self.phone.sync_keys = vec![SyncKey::new(vec![0, 0, 0, 0, 0, 1], data, Some(print), at)];
     }
 
     /// The phone reads what it has not read of a collection. Whether all of it was good.
     fn phone_catches_up(&mut self, collection: Collection) -> Result<(), &'static str> {
-        let keys = self.sync_keys();
         let Some(log) = self.app_state.get(&collection) else { return Ok(()) };
-        let shelf = self.phone.app_state.entry(collection).or_default();
+        let Phone { app_state, sync_keys: keys, .. } = &mut self.phone;
+        let shelf = app_state.entry(collection).or_default();
         let start = usize::try_from(shelf.state.version).unwrap_or(usize::MAX);
         for entry in log.patches.get(start..).unwrap_or_default() {
             let mut state = shelf.state.clone();
             let external = entry.external.as_deref();
-            let applied = apply_patch(&mut state, collection, &entry.patch, external, &Desk(shelf, &keys))
+            let applied = apply_patch(&mut state, collection, &entry.patch, external, &Desk(shelf, keys))
                 .map_err(|_| "app state patch that does not verify")?;
             shelf.state = state;
             shelf.diverged += u64::from(applied.diverged);
@@ -153,15 +186,18 @@ impl Account {
                         shelf.macs.insert(mutation.index_mac, mutation.value_mac);
                         let change = Change {
                             operation: Operation::Set,
-                            index: mutation.index.clone(),
+                            index: mutation.index,
                             value: mutation.value,
                             version: mutation.version,
                         };
-                        shelf.records.insert(mutation.index, (change, sealed));
+                        shelf.put += 1;
+                        let key_id = key_of(&sealed);
+                        let record = Record { put: shelf.put, change, sealed, key_id };
+                        shelf.records.insert(mutation.index_mac, record);
                     }
                     Operation::Remove => {
                         shelf.macs.remove(&mutation.index_mac);
-                        shelf.records.remove(&mutation.index);
+                        shelf.records.remove(&mutation.index_mac);
                     }
                 }
             }
@@ -175,10 +211,11 @@ impl Account {
     }
 
     fn phone_writes(&self, collection: Collection, changes: &[Change], rng: &mut dyn CryptoRng) -> Vec<u8> {
-        let keys = self.sync_keys();
+        let Some(writer) = WriteKeys::of(&self.phone.sync_keys) else { return Vec::new() };
         let fresh = Shelf::default();
         let shelf = self.phone.app_state.get(&collection).unwrap_or(&fresh);
-        match build_patch(&shelf.state, collection, changes, &KEY_ID, &keys, &Desk(shelf, &keys), rng) {
+        let desk = Desk(shelf, &self.phone.sync_keys);
+        match build_patch(&shelf.state, collection, changes, &writer, &desk, rng) {
             Ok(patch) => patch,
             Err(never) => match never {},
         }
@@ -187,8 +224,9 @@ impl Account {
     /// The name that the account's app state has.
     fn name_kept(&self) -> Option<String> {
         let index: &[u8] = br#"["setting_pushName"]"#;
-        let (record, _) = self.phone.app_state.get(&Collection::CriticalBlock)?.records.get(index)?;
-        proto::SyncActionValue::decode(&*record.value).ok()?.push_name_setting?.name
+        let shelf = self.phone.app_state.get(&Collection::CriticalBlock)?;
+        let record = shelf.records().find(|record| record.change.index == index)?;
+        proto::SyncActionValue::decode(&*record.change.value).ok()?.push_name_setting?.name
     }
 }
 
@@ -289,6 +327,7 @@ impl World {
         now: Millis,
     ) -> Vec<u8> {
         self.phone_syncs(phone, now);
+        self.phone_looks_at_its_key(phone, now);
         let Self { accounts, rng, .. } = self;
         let Some(account) = accounts.get_mut(phone.0) else { return Vec::new() };
         let mut patch = account.phone_writes(collection, changes, rng);
@@ -350,8 +389,8 @@ impl World {
         self.phone_syncs(phone, now);
         let account = self.account(phone);
         let shelf = account.phone.app_state.get(&collection).filter(|shelf| shelf.version() > 0)?;
-        let sealed = shelf.records.values().map(|(_, sealed)| sealed.as_slice());
-        Some(build_snapshot(&shelf.state, collection, sealed, &KEY_ID, &account.sync_keys()))
+        let key = SyncKey::newest(&account.phone.sync_keys)?;
+        Some(build_snapshot(&shelf.state, collection, shelf.sealed(), &key.id, &key.expand()))
     }
 
     /// Encrypts a list for the media server: the blob, and the reference that devices get.
@@ -390,6 +429,11 @@ impl World {
         *byte ^= 1;
         true
     }
+}
+
+/// The id of the key that a serialized SyncdRecord was sealed with.
+fn key_of(record: &[u8]) -> Vec<u8> {
+    proto::SyncdRecord::decode(record).ok().and_then(|record| record.key_id?.id).unwrap_or_default()
 }
 
 /// A patch's mutations as a SyncdMutations, and the patch without them.

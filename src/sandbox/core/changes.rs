@@ -130,6 +130,8 @@ pub struct AppStateView {
     pub value: serde_json::Value,
     /// Of the action's form.
     pub version: i32,
+    /// The id of the key that it is sealed with, in hex.
+    pub key: String,
 }
 
 /// The index's parts, the collection and the version of the action's form (protocol 04, 17.1).
@@ -315,12 +317,24 @@ impl World {
         let views = shelves.flat_map(|(collection, shelf)| {
             shelf.records().map(|record| AppStateView {
                 collection: collection.as_str().to_owned(),
-                index: serde_json::from_slice(&record.index).unwrap_or_default(),
-                value: proto::action_json(&record.value).unwrap_or_default(),
-                version: record.version,
+                index: serde_json::from_slice(&record.change.index).unwrap_or_default(),
+                value: proto::action_json(&record.change.value).unwrap_or_default(),
+                version: record.change.version,
+                key: hex::encode(&record.key_id),
             })
         });
         views.collect()
+    }
+
+    /// The phone makes a new key, whether or not one is due.
+    pub(crate) fn rotate_key(&mut self, phone: AccountId, now: Millis) {
+        self.phone_rotates(phone, now);
+        self.settle(now);
+    }
+
+    /// The ids of the keys that the phone has, oldest first, in hex.
+    pub(crate) fn sync_key_ids(&self, phone: AccountId) -> Vec<String> {
+        self.account(phone).phone.sync_keys.iter().map(|key| hex::encode(&key.id)).collect()
     }
 
     /// Patches that this phone found to be counted wrongly by their author.

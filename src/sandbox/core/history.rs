@@ -24,17 +24,12 @@ use crate::{
             peer_data_operation_request_message::HistorySyncOnDemandRequest,
         },
     },
+    stanza::history::{
+        FULL, INITIAL_BOOTSTRAP, INITIAL_STATUS, NON_BLOCKING_DATA, ON_DEMAND, PUSH_NAME, RECENT,
+    },
     wire::Jid,
 };
 
-/// HistorySync types (protocol 04, 2).
-const INITIAL_BOOTSTRAP: i32 = 0;
-const INITIAL_STATUS: i32 = 1;
-const FULL: i32 = 2;
-const RECENT: i32 = 3;
-const PUSH_NAME: i32 = 4;
-const NON_BLOCKING_DATA: i32 = 5;
-const ON_DEMAND: i32 = 6;
 /// ProtocolMessage type HISTORY_SYNC_NOTIFICATION.
 const NOTIFICATION: i32 = 5;
 /// WebMessageInfo: status SERVER_ACK, and the stub type of what was taken back.
@@ -387,7 +382,15 @@ impl World {
             Some(person) => self.account(person.account).name.clone(),
             None => self.group_view(jid).map(|group| group.subject).unwrap_or_default(),
         };
+        let (came, issued) = match person.filter(|person| person.account != device.account) {
+            Some(person) => self.tokens_between(device.account, person.account),
+            None => (None, None),
+        };
+        let (token_at, token) = came.unzip();
         Conversation {
+            tc_token: token,
+            tc_token_timestamp: token_at,
+            tc_token_sender_timestamp: issued,
             id: Some(jid.to_wire()),
             messages: part
                 .iter()

@@ -305,6 +305,9 @@ impl World {
             self.close_soon(conn, now);
         }
         self.tell_device_change(device, gone.key_index.unwrap_or(0), false, now);
+        if self.account(device.account).phone.online {
+            self.phone_looks_at_its_key(device.account, now);
+        }
         true
     }
 

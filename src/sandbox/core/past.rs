@@ -143,6 +143,9 @@ impl Past {
             pn_jid: jid.is_lid().then(|| pn.to_wire()),
             lid_jid: jid.is_pn().then(|| lid.to_wire()),
             username: None,
+            tc_token: None,
+            tc_token_timestamp: None,
+            tc_token_sender_timestamp: None,
         }
     }
 

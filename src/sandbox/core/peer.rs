@@ -4,16 +4,13 @@ use prost::Message as _;
 
 use super::{
     AccountId, DeviceRef, Namespace, World,
-    app_state::KEY_ID,
     phone::{Kept, Received},
-    phone_life::key_share,
 };
 use crate::{
     clock::Millis,
     proto::{
         self, MessageKey, WebMessageInfo,
         message::{
-            AppStateSyncKey, AppStateSyncKeyId, AppStateSyncKeyRequest,
             PeerDataOperationRequestResponseMessage, ProtocolMessage,
             peer_data_operation_request_response_message::{
                 PeerDataOperationResult, PlaceholderMessageResendResponse,
@@ -65,6 +62,9 @@ impl World {
             None => message,
         };
         let Some(protocol) = message.protocol_message else { return };
+        if let Some(share) = protocol.app_state_sync_key_share {
+            return self.phone_takes_keys(companion.account, &share);
+        }
         if let Some(request) = protocol.app_state_sync_key_request {
             return self.phone_shares_keys(companion, request, now);
         }
@@ -95,18 +95,6 @@ impl World {
             ..Default::default()
         };
         self.phone_tells(companion, answer, now);
-    }
-
-    fn phone_shares_keys(&mut self, companion: DeviceRef, request: AppStateSyncKeyRequest, now: Millis) {
-        let keys = request.key_ids.into_iter().filter_map(|id| id.key_id).map(|id| {
-            if id == KEY_ID {
-                return self.key_to_share(companion, now);
-            }
-            // "I do not have it": the id alone.
-            AppStateSyncKey { key_id: Some(AppStateSyncKeyId { key_id: Some(id) }), key_data: None }
-        });
-        let share = key_share(keys.collect());
-        self.phone_tells(companion, share, now);
     }
 
     /// A message as this phone keeps it, if it has it; names are by number, as phones answer.

@@ -10,6 +10,7 @@ use crate::{
     clock::Millis,
     crypto::{
         KeyPair,
+        app_state::SyncKey,
         padding::{pad, unpad},
         signal::{
             CiphertextKind, Local, OneTimePreKey, OurPreKeys, PreKeyBundle, PreKeyMessage, Session,
@@ -37,8 +38,8 @@ pub(crate) struct Phone {
     pub(crate) group_keys: GroupKeys,
     /// Reads what comes; switched off, everything waits in its queue.
     pub(crate) online: bool,
-    /// Shared with every companion.
-    pub(crate) app_state_key: [u8; 32],
+    /// Of app state, oldest first; shared with every companion.
+    pub(crate) sync_keys: Vec<SyncKey>,
     /// What it has read of app state.
     pub(crate) app_state: Shelves,
     /// What it tells of the time before.
@@ -92,8 +93,6 @@ impl Phone {
         let signed = KeyPair::generate(rng);
         let signed_signature = identity.private.sign(&signed.public.to_signal(), rng);
         let registration_id = 1 + rng.next_u32() % 0x3ffe;
-        let mut app_state_key = [0; 32];
-        rng.fill_bytes(&mut app_state_key);
         let mut phone = Self {
             identity,
             registration_id,
@@ -104,7 +103,7 @@ impl Phone {
             sessions: BTreeMap::new(),
             group_keys: GroupKeys::default(),
             online: true,
-            app_state_key,
+            sync_keys: Vec::new(),
             app_state: Shelves::new(),
             past: None,
             inbox: VecDeque::new(),

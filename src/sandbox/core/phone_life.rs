@@ -8,7 +8,6 @@ use prost::Message as _;
 use super::{
     AccountId, DeviceRef, Namespace, Timer, World,
     account::Bootstrap,
-    app_state::KEY_ID,
     history::Stage,
     phone::{Kept, Noticed, Received},
     session::Phase,
@@ -18,10 +17,7 @@ use crate::{
     crypto::signal::{PreKeyBundle, SignalError},
     proto::{
         self,
-        message::{
-            AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-            AppStateSyncKeyShare, ProtocolMessage,
-        },
+        message::{AppStateSyncKey, AppStateSyncKeyShare, ProtocolMessage},
     },
     stanza::{Ack, Class, Incoming, Outgoing, Receipt, ReceiptKind, Retry, device_sent},
     wire::{Jid, Node},
@@ -135,8 +131,11 @@ impl World {
             Ok((Some(decoded), bytes)) => {
                 endpoint.failures.remove(&(sender, message.id.clone()));
                 self.phone_thanks(phone, message, own);
-                if message.peer && phone.device == 0 {
-                    self.phone_is_asked(sender, &message.id, decoded, now);
+                if message.peer {
+                    // Companions that are played know nothing of app state.
+                    if phone.device == 0 {
+                        self.phone_is_asked(sender, &message.id, decoded, now);
+                    }
                 } else {
                     self.phone_keeps(phone, sender, message, decoded, bytes, now);
                 }
@@ -416,7 +415,10 @@ impl World {
     fn bootstrap_step(&mut self, device: DeviceRef, step: u32, now: Millis) {
         let stage = self.device(device).and_then(|known| Some(known.bootstrap.as_ref()?.stage));
         let content = match stage {
-            Some(Stage::Keys) => Some((key_share(vec![self.key_to_share(device, now)]), Stage::Initial)),
+            Some(Stage::Keys) => {
+                self.phone_looks_at_its_key(device.account, now);
+                Some((key_share(self.keys_to_share(device.account)), Stage::Initial))
+            }
             Some(stage) => self.next_history(device, stage),
             None => None,
         };
@@ -448,23 +450,6 @@ impl World {
         let Some(bootstrap) = live.and_then(|d| d.bootstrap.as_ref()) else { return };
         if bootstrap.step == step {
             self.bootstrap_step(device, step, now);
-        }
-    }
-
-    pub(super) fn key_to_share(&self, with: DeviceRef, now: Millis) -> AppStateSyncKey {
-        let account = self.account(with.account);
-        let key_indexes = account.devices.values().filter(|d| !d.unvouched).filter_map(|d| d.key_index);
-        AppStateSyncKey {
-            key_id: Some(AppStateSyncKeyId { key_id: Some(KEY_ID.to_vec()) }),
-            key_data: Some(AppStateSyncKeyData {
-                key_data: Some(account.phone.app_state_key.to_vec()),
-                fingerprint: Some(AppStateSyncKeyFingerprint {
-                    raw_id: Some(account.raw_id),
-                    current_index: Some(account.key_index),
-                    device_indexes: std::iter::once(0).chain(key_indexes).collect(),
-                }),
-                timestamp: i64::try_from(now.0).ok(),
-            }),
         }
     }
 }

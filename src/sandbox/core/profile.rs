@@ -121,7 +121,7 @@ impl World {
             return false;
         };
         let names = [Namespace::Pn, Namespace::Lid].map(|name| self.account(whom).jid(name, 0).to_wire());
-        shelf.records().any(|record| match serde_json::from_slice::<Vec<String>>(&record.index) {
+        shelf.records().any(|record| match serde_json::from_slice::<Vec<String>>(&record.change.index) {
             Ok(index) => matches!(&index[..], [action, jid] if action == "contact" && names.contains(jid)),
             Err(_) => false,
         })

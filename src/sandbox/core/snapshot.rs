@@ -7,6 +7,7 @@ mod saved_newsletters;
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,9 +24,10 @@ use crate::{
     clock::Millis,
     crypto::{
         KeyPair, PublicKey,
-        app_state::Collection,
+        app_state::{Collection, Fingerprint, SyncKey},
         signal::{OneTimePreKey, Session, SignedPreKey},
     },
+    proto::message::AppStateSyncKey,
     stanza::ReceiptKind,
     wire::{Jid, Node, codec},
 };
@@ -154,7 +156,12 @@ struct SavedPhone {
     /// Since there is history.
     #[serde(default)]
     past: Option<Past>,
+    /// The first key, from before there were several.
+    #[serde(default)]
     app_state_key: String,
+    /// Serialized AppStateSyncKeys, oldest first.
+    #[serde(default)]
+    sync_keys: Vec<String>,
     received: u64,
     inbox: Vec<SavedMessage>,
     receipts: Vec<SavedReceipt>,
@@ -452,7 +459,8 @@ impl SavedPhone {
             group_keys: saved_groups::SavedKeys::of(&phone.group_keys),
             online: phone.online,
             past: phone.past,
-            app_state_key: text(phone.app_state_key),
+            app_state_key: String::new(),
+            sync_keys: phone.sync_keys.iter().map(|key| text(key.shared().encode_to_vec())).collect(),
             received: phone.received,
             inbox: inbox.collect(),
             receipts: receipts.collect(),
@@ -484,7 +492,7 @@ impl SavedPhone {
             group_keys: self.group_keys.restore(&account_id)?,
             online: self.online,
             past: self.past,
-            app_state_key: array(&self.app_state_key)?,
+            sync_keys: self.keys()?,
             app_state: BTreeMap::new(),
             inbox: self.inbox.iter().map(SavedMessage::restore).collect::<Result<_, _>>()?,
             received: self.received,
@@ -503,6 +511,22 @@ impl SavedPhone {
             phone.keep_sent(&sent.id, kept);
         }
         Ok(phone)
+    }
+}
+
+impl SavedPhone {
+    fn keys(&self) -> Result<Vec<SyncKey>, SnapshotError> {
+        let damaged = SnapshotError::Damaged("app state key");
+        if self.sync_keys.is_empty() && !self.app_state_key.is_empty() {
+            let data = array(&self.app_state_key)?;
+            return Ok(vec![SyncKey::new(vec![0, 0, 0, 0, 0, 1], data, Some(Fingerprint::default()), None)]);
+        }
+        let key = |saved: &String| {
+            let key = AppStateSyncKey::decode(bytes(saved)?.as_slice()).map_err(|_| damaged)?;
+            let id = key.key_id.as_ref().and_then(|id| id.key_id.as_deref()).ok_or(damaged)?;
+            SyncKey::of(id, &key).ok_or(damaged)
+        };
+        self.sync_keys.iter().map(key).collect()
     }
 }
 

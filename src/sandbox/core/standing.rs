@@ -292,6 +292,16 @@ impl World {
         Some(crate::stanza::tctoken(token))
     }
 
+    /// What a phone knows of the tokens between its account and another: the other's, with its time, and when it issued one.
+    pub(super) fn tokens_between(
+        &self,
+        phone: AccountId,
+        other: AccountId,
+    ) -> (Option<(u64, Vec<u8>)>, Option<u64>) {
+        let came = self.trust(other).issued.get(&phone.0).cloned();
+        (came, self.trust(phone).issued.get(&other.0).map(|(at, _)| *at))
+    }
+
     /// After a message of a phone: whoever it wrote to may answer. Once a bucket, as clients do.
     pub(super) fn phone_trusts(&mut self, from: AccountId, to: AccountId, now: Millis) {
         let last = self.trust(from).issued.get(&to.0).map(|(t, _)| t / BUCKET);

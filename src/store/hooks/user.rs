@@ -18,7 +18,7 @@ pub const KINDS_DEFAULT: [&str; 6] = [
 ];
 
 /// Every kind that a hook can name: the six, those of platform-webhooks.md §4.4, and what this program tells besides.
-pub const KINDS: [&str; 32] = [
+pub const KINDS: [&str; 33] = [
     "message.received",
     "message.sent",
     "message.status",
@@ -42,6 +42,7 @@ pub const KINDS: [&str; 32] = [
     "contact.blocked",
     "label.updated",
     "message.labeled",
+    "quick_reply.updated",
     "account.updated",
     "chat.updated",
     "call.received",

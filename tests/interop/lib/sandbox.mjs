@@ -113,6 +113,10 @@ export class Phone {
   /** What a companion that is linked later is told of the past: `{chats, messages, groups?, recent?}`. */
   history = (past) => this.sandbox.post(`${this.path}/history`, past);
   snapshot = () => this.sandbox.post(`${this.path}/app-state/snapshot`, {});
+  /** Switched off, everything for the phone waits. */
+  online = (online) => this.sandbox.post(`${this.path}/online`, { online });
+  /** Makes a new app-state key, and tells its companions. */
+  rotateKey = () => this.sandbox.post(`${this.path}/app-state/rotate`, {});
 
   /** What the phone itself received after that message; waits until there is something. */
   messages = async (after) => {

@@ -18,6 +18,15 @@ const LASTS_SECS: u64 = 3 * 24 * 3600;
 const GONE: Refused = (410, "gone");
 
 impl World {
+    /// Whether somebody lets this member add it to groups.
+    pub(super) fn may_be_added(&self, account: AccountId, actor: AccountId) -> bool {
+        match self.account(account).privacy.get("groupadd").map(String::as_str) {
+            Some("none") => account == actor,
+            Some("contacts") => account == actor || self.account(account).peers.contains(&actor),
+            _ => true,
+        }
+    }
+
     /// What an invitation has to say to somebody who does not let this member add it to groups.
     pub(super) fn must_be_invited(
         &mut self,
@@ -27,13 +36,9 @@ impl World {
         account: AccountId,
         now: Millis,
     ) -> Result<Option<AddRequest>, Refused> {
-        let allowed = match self.account(account).privacy.get("groupadd").map(String::as_str) {
-            Some("none") => false,
-            Some("contacts") => self.account(account).peers.contains(&actor),
-            _ => true,
-        };
+        let allowed = self.may_be_added(account, actor);
         let inside = self.group(jid)?.members.contains_key(&account);
-        if change != MemberChange::Add || allowed || inside || actor == account {
+        if change != MemberChange::Add || allowed || inside {
             return Ok(None);
         }
         let request = AddRequest { code: self.random_hex(8), expiration: now.secs() + LASTS_SECS };

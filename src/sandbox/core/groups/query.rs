@@ -40,9 +40,16 @@ impl World {
         match query {
             GroupQuery::Create { subject, people, settings, .. } => {
                 let found = people.iter().filter_map(|(jid, _)| self.resolve(jid));
-                let others: Vec<AccountId> = found.map(|device| device.account).collect();
+                let (others, private): (Vec<AccountId>, Vec<AccountId>) =
+                    found.map(|device| device.account).partition(|account| self.may_be_added(*account, who));
                 let jid = self.make_group(who, &subject, &others, Namespace::Lid, &settings, now)?;
                 let mut group = self.group_info(self.group(&jid)?).build();
+                for account in private {
+                    let invite = self.must_be_invited(&jid, MemberChange::Add, who, account, now)?;
+                    let member = self.member(self.group(&jid)?, account, Rank::Member);
+                    let result = MemberResult { jid: member.jid, alt: member.alt, error: Some(403), invite };
+                    group = group.child(result.build());
+                }
                 // Whoever could not be added is listed all the same.
                 for (person, alt) in people.iter().filter(|(person, _)| self.resolve(person).is_none()) {
                     let result = MemberResult {

@@ -102,9 +102,9 @@ impl World {
     fn status_audience(&self, account: AccountId) -> StatusAudience {
         let index: &[u8] = br#"["status_privacy"]"#;
         let shelves = self.account(account).phone.app_state.values();
-        let record = shelves.flat_map(|shelf| shelf.records()).find(|record| record.index == index);
+        let record = shelves.flat_map(|shelf| shelf.records()).find(|record| record.change.index == index);
         let chosen = record.and_then(|record| {
-            let value: crate::proto::SyncActionValue = prost::Message::decode(&*record.value).ok()?;
+            let value: crate::proto::SyncActionValue = prost::Message::decode(&*record.change.value).ok()?;
             value.status_privacy
         });
         let Some(chosen) = chosen else {
