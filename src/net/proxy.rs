@@ -102,12 +102,20 @@ impl FromStr for Proxy {
 impl Login {
     fn parse(text: &str) -> Result<Self, ProxyError> {
         let (user, password) = text.split_once(':').unwrap_or((text, ""));
-        let plain = |text| percent_decode_str(text).decode_utf8().map_err(|_| ProxyError::BadUrl);
-        let login = Self { user: plain(user)?.into(), password: plain(password)?.into() };
+        let login = Self { user: plain(user)?, password: plain(password)? };
         // SOCKS5 counts each in one byte.
         let sound = (1..=255).contains(&login.user.len()) && login.password.len() <= 255;
         sound.then_some(login).ok_or(ProxyError::BadUrl)
     }
+}
+
+/// A part without its percent-encoding. A sign that begins none was meant to be encoded, and tells of a wrong password.
+fn plain(text: &str) -> Result<String, ProxyError> {
+    let escaped = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(escaped) {
+        return Err(ProxyError::BadUrl);
+    }
+    percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| ProxyError::BadUrl)
 }
 
 impl fmt::Debug for Proxy {
