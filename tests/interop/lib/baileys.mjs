@@ -294,10 +294,10 @@ export class Companion {
   }
 
   #logger(gate) {
-    const complaints = this.complaints;
     const lines = new Writable({
-      write(line, _, done) {
-        if (!gate.closed) complaints.push(line.toString().trim());
+      write: (line, _, done) => {
+        // What it was at when it was told to end, it cannot finish.
+        if (!gate.closed && !this.#ending) this.complaints.push(line.toString().trim());
         done();
       },
     });
