@@ -143,6 +143,17 @@ export class Instance {
     }
   }
 
+  /** A chat as `GET /chats/{jid}` shows it, as soon as it fits. */
+  async chat(jid, fits) {
+    const end = Date.now() + PATIENCE;
+    for (;;) {
+      const { body } = await this.get(`/chats/${jid}`);
+      if (fits(body)) return body;
+      if (Date.now() > end) throw new Error(`/chats: nothing that fits, last ${JSON.stringify(body)}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
   /** SIGTERM, and what is promised of it. */
   async stop() {
     if (!this.program?.alive) return;

@@ -56,6 +56,17 @@ class Cast {
     return instance.start();
   }
 
+  /** An instance and a Baileys, both companions of Ines' phone, and a message from Bob that both have. */
+  async three() {
+    const [ines, bob] = [await this.phone('Ines'), await this.phone('Bob')];
+    const [instance, irene] = [await this.instance(), await this.companion(ines)];
+    await instance.pair(ines);
+    const id = await bob.send(ines.number, 'hello');
+    await instance.platform.messageWith(id);
+    const hello = await irene.messageWith(id);
+    return { ines, bob, instance, irene, hello };
+  }
+
   /** A web server that has these files: path → `{type, bytes}`. */
   async shelf(files) {
     const shelf = await Shelf.start(files);

@@ -7,28 +7,6 @@ import { story } from '../lib/story.mjs';
 
 const HOUR = 3_600_000;
 
-/** An instance and a Baileys, both companions of Ines' phone, and a message from Bob that both have. */
-async function three(cast) {
-  const [ines, bob] = [await cast.phone('Ines'), await cast.phone('Bob')];
-  const [instance, irene] = [await cast.instance(), await cast.companion(ines)];
-  await instance.pair(ines);
-  const id = await bob.send(ines.number, 'hello');
-  await instance.platform.messageWith(id);
-  const hello = await irene.messageWith(id);
-  return { ines, bob, instance, irene, hello };
-}
-
-/** The chat as the instance shows it, as soon as it fits. */
-async function chat(instance, jid, fits) {
-  const end = Date.now() + PATIENCE;
-  for (;;) {
-    const { body } = await instance.get(`/chats/${jid}`);
-    if (fits(body)) return body;
-    if (Date.now() > end) throw new Error(`/chats: nothing that fits, last ${JSON.stringify(body)}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 /** A call that must be accepted. */
 async function done(instance, method, path, body) {
   const { status, body: answer } = await instance.call(method, path, body);
@@ -37,7 +15,7 @@ async function done(instance, method, path, body) {
 }
 
 story('what Baileys changes is known to the instance, told by it, and verified by the phone', async (cast) => {
-  const { ines, bob, instance, irene, hello } = await three(cast);
+  const { ines, bob, instance, irene, hello } = await cast.three();
   const until = Date.now() + HOUR;
   await irene.modify(bob.jid, { archive: true }, hello);
   assert.equal((await instance.event('chat.updated', ({ archived }) => archived)).jid, bob.jid);
@@ -45,10 +23,10 @@ story('what Baileys changes is known to the instance, told by it, and verified b
   await irene.modify(bob.jid, { pin: true });
   await irene.modify(bob.jid, { mute: until });
   await irene.modify(bob.jid, { markRead: false }, hello);
-  const seen = await chat(instance, bob.jid, (body) => body.pinned && body.muted_until && body.unread && !body.archived);
+  const seen = await instance.chat(bob.jid, (body) => body.pinned && body.muted_until && body.unread && !body.archived);
   assert.equal(Date.parse(seen.muted_until), until);
   await irene.modify(bob.jid, { markRead: true }, hello);
-  await chat(instance, bob.jid, (body) => !body.unread && body.unread_count === 0);
+  await instance.chat(bob.jid, (body) => !body.unread && body.unread_count === 0);
 
   await irene.sock.star(bob.jid, [{ id: hello.id, fromMe: false }], true);
   await instance.event('message.starred', (data) => data.whatsapp_message_id === hello.id && data.starred);
@@ -67,7 +45,7 @@ story('what Baileys changes is known to the instance, told by it, and verified b
 });
 
 story('what the instance changes is seen by Baileys and by the phone', async (cast) => {
-  const { ines, bob, instance, irene, hello } = await three(cast);
+  const { ines, bob, instance, irene, hello } = await cast.three();
   const until = new Date(Date.now() + HOUR);
   await done(instance, 'PATCH', `/chats/${bob.jid}`, { pinned: true, muted_until: until.toISOString(), unread: true });
   await irene.state('chats.update', ({ id, pinned }) => id === bob.jid && pinned);
@@ -93,12 +71,12 @@ story('what the instance changes is seen by Baileys and by the phone', async (ca
 });
 
 story('what the phone changes is seen by both', async (cast) => {
-  const { ines, bob, instance, irene, hello } = await three(cast);
+  const { ines, bob, instance, irene, hello } = await cast.three();
   await ines.change({ archive: { chat: bob.number, value: true } });
   await ines.change({ mute: { chat: bob.number, until: -1 } });
   await ines.change({ star: { chat: bob.number, id: hello.id, value: true } });
   await ines.contact(bob.number, 'Bob from the phone');
-  const seen = await chat(instance, bob.jid, ({ archived, name }) => archived && name === 'Bob from the phone');
+  const seen = await instance.chat(bob.jid, ({ archived, name }) => archived && name === 'Bob from the phone');
   assert.equal(seen.muted_until, 'forever');
   await irene.state('chats.update', ({ id, archived }) => id === bob.jid && archived);
   await irene.state('star', ({ id }) => id === hello.id);
@@ -111,7 +89,7 @@ story('what the phone changes is seen by both', async (cast) => {
 
 for (const how of ['stop', 'kill']) {
   story(`whoever was away catches up (${how})`, async (cast) => {
-    const { ines, bob, instance, irene, hello } = await three(cast);
+    const { ines, bob, instance, irene, hello } = await cast.three();
     await irene.stop();
     await done(instance, 'PATCH', `/chats/${bob.jid}`, { pinned: true });
     await done(instance, 'POST', `/messages/${hello.id}/star`, { to: bob.number, value: true });
@@ -124,7 +102,7 @@ for (const how of ['stop', 'kill']) {
     await irene.modify(bob.jid, { archive: true }, hello);
     await irene.sock.addOrEditContact(bob.jid, { fullName: 'Bob meanwhile' });
     await instance.start();
-    await chat(instance, bob.jid, (body) => body.archived && !body.pinned && body.name === 'Bob meanwhile');
+    await instance.chat(bob.jid, (body) => body.archived && !body.pinned && body.name === 'Bob meanwhile');
     await done(instance, 'PATCH', `/chats/${bob.jid}`, { archived: false });
     await irene.state('chats.update', ({ id, archived }) => id === bob.jid && archived === false);
     await ines.record(['archive', bob.jid], (value) => value?.archiveChatAction.archived === false);
@@ -132,7 +110,7 @@ for (const how of ['stop', 'kill']) {
 }
 
 story('a change that comes too late is put on top of what was faster', async (cast) => {
-  const { ines, bob, instance, irene, hello } = await three(cast);
+  const { ines, bob, instance, irene, hello } = await cast.three();
   for (const round of [1, 2, 3]) {
     const on = round % 2 === 1;
     // The server hears of the instance's change only after it has taken that of Baileys.
@@ -142,7 +120,7 @@ story('a change that comes too late is put on top of what was faster', async (ca
       irene.modify(bob.jid, { archive: !on }, hello),
     ]);
     assert.equal(answer.message, 'Chat updated successfully');
-    await chat(instance, bob.jid, ({ pinned, archived }) => pinned === on && archived === !on);
+    await instance.chat(bob.jid, ({ pinned, archived }) => pinned === on && archived === !on);
     await ines.record(['pin_v1', bob.jid], (value) => value?.pinAction.pinned === on);
     await ines.record(['archive', bob.jid], (value) => value?.archiveChatAction.archived === !on);
     await irene.state('chats.update', ({ id, pinned }) => id === bob.jid && Boolean(pinned) === on);
@@ -156,7 +134,7 @@ story('a change that comes too late is put on top of what was faster', async (ca
  * the next change of that record on. What it says is authentic all the same.
  */
 story('a Baileys that miscounts is believed, and hears the others', async (cast) => {
-  const { ines, bob, instance, irene } = await three(cast);
+  const { ines, bob, instance, irene } = await cast.three();
   await irene.sock.addOrEditContact(bob.jid, { fullName: 'Bob, once' });
   await irene.sock.removeContact(bob.jid);
   await irene.sock.addOrEditContact(bob.jid, { fullName: 'Bob, again' });
@@ -171,10 +149,10 @@ story('a Baileys that miscounts is believed, and hears the others', async (cast)
 });
 
 story('what is read on one device is not unread on the other', async (cast) => {
-  const { bob, instance, irene, hello } = await three(cast);
-  assert.equal((await chat(instance, bob.jid, () => true)).unread_count, 1);
+  const { bob, instance, irene, hello } = await cast.three();
+  assert.equal((await instance.chat(bob.jid, () => true)).unread_count, 1);
   await irene.read(hello);
-  await chat(instance, bob.jid, ({ unread_count: count }) => count === 0);
+  await instance.chat(bob.jid, ({ unread_count: count }) => count === 0);
 });
 
 story('an instance that is linked to a full account starts from snapshots', async (cast) => {
@@ -186,7 +164,7 @@ story('an instance that is linked to a full account starts from snapshots', asyn
   await ines.contact('5511900000007', 'Seven');
   const instance = await cast.instance();
   await instance.pair(ines);
-  await chat(instance, bob.jid, ({ pinned, name }) => pinned && name === 'Bob in the snapshot');
+  await instance.chat(bob.jid, ({ pinned, name }) => pinned && name === 'Bob in the snapshot');
   const { body } = await instance.get('/contacts?per_page=100&page=2');
   assert.deepEqual([body.total, body.contacts.length], [151, 51]);
   const end = Date.now() + PATIENCE;

@@ -5,17 +5,6 @@ import assert from 'node:assert/strict';
 import { PATIENCE } from '../lib/journal.mjs';
 import { story } from '../lib/story.mjs';
 
-/** An instance, a Baileys, and a companion that the sandbox plays; a message from Bob that all have. */
-async function linked(cast) {
-  const [ines, bob] = [await cast.phone('Ines'), await cast.phone('Bob')];
-  const [instance, irene] = [await cast.instance(), await cast.companion(ines)];
-  await instance.pair(ines);
-  const id = await bob.send(ines.number, 'hello');
-  await instance.platform.messageWith(id);
-  const hello = await irene.messageWith(id);
-  return { ines, bob, instance, irene, hello };
-}
-
 const state = (ines) => ines.sandbox.get(`${ines.path}/app-state`);
 
 /** The key under which the phone has a record, as soon as its value fits. */
@@ -28,17 +17,6 @@ async function keyOf(ines, index, fits) {
 async function pins(instance, bob, pinned) {
   const { status, body } = await instance.call('PATCH', `/chats/${bob.jid}`, { pinned });
   assert.equal(status, 200, JSON.stringify(body));
-}
-
-/** The chat as the instance shows it, as soon as it fits. */
-async function chat(instance, jid, fits) {
-  const end = Date.now() + PATIENCE;
-  for (;;) {
-    const { body } = await instance.get(`/chats/${jid}`);
-    if (fits(body)) return body;
-    if (Date.now() > end) throw new Error(`/chats: nothing that fits, last ${JSON.stringify(body)}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 async function until(what, fits) {
@@ -72,17 +50,17 @@ async function bothWrite({ ines, bob, instance, irene, hello }, round) {
   await irene.state('chats.update', ({ id, pinned }) => id === bob.jid && Boolean(pinned) === on);
   const ours = await keyOf(ines, ['pin_v1', bob.jid], (value) => value?.pinAction.pinned === on);
   await irene.modify(bob.jid, { archive: on }, hello);
-  await chat(instance, bob.jid, ({ archived }) => archived === on);
+  await instance.chat(bob.jid, ({ archived }) => archived === on);
   const hers = await keyOf(ines, ['archive', bob.jid], (value) => value?.archiveChatAction.archived === on);
   // The instance changes what stands under whichever key, too.
   await irene.modify(bob.jid, { pin: !on });
-  await chat(instance, bob.jid, ({ pinned }) => pinned === !on);
+  await instance.chat(bob.jid, ({ pinned }) => pinned === !on);
   await ines.record(['pin_v1', bob.jid], (value) => value?.pinAction.pinned === !on);
   return [ours, hers];
 }
 
 story('a phone that makes a new key is followed by everybody', async (cast) => {
-  const all = await linked(cast);
+  const all = await cast.three();
   const { ines } = all;
   const used = [];
   for (const round of [1, 2, 3]) {
@@ -97,7 +75,7 @@ story('a phone that makes a new key is followed by everybody', async (cast) => {
 });
 
 story('an instance that sees a companion go makes a new key, and Baileys reads and writes with it', async (cast) => {
-  const all = await linked(cast);
+  const all = await cast.three();
   const { ines, instance } = all;
   // The key comes first, and takes longer to be read than the notification behind it.
   cast.expected.push(/blocked on missing key/);
@@ -120,7 +98,7 @@ story('an instance that sees a companion go makes a new key, and Baileys reads a
 });
 
 story('who is linked after all that reads everything', async (cast) => {
-  const all = await linked(cast);
+  const all = await cast.three();
   const { ines, bob } = all;
   await ines.contact(bob.number, 'Bob from the first key');
   await bothWrite(all, 1);
@@ -131,13 +109,13 @@ story('who is linked after all that reads everything', async (cast) => {
   await ines.change({ archive: { chat: bob.number, value: true } });
   await late.state('chats.update', ({ id, archived }) => id === bob.jid && archived);
   await late.modify(bob.jid, { mute: Date.now() + 3_600_000 });
-  await chat(all.instance, bob.jid, ({ muted_until: until }) => until !== null);
+  await all.instance.chat(bob.jid, ({ muted_until: until }) => until !== null);
   const { keys } = await state(ines);
   assert.equal(await keyOf(ines, ['mute', bob.jid], (value) => value?.muteAction.muted), keys.at(-1));
 });
 
 story('quick replies, settings and favourites are the same on every device', async (cast) => {
-  const { ines, bob, instance, irene } = await linked(cast);
+  const { ines, bob, instance, irene } = await cast.three();
   await irene.sock.addOrEditQuickReply({ shortcut: 'hours', message: 'We open at 8.', timestamp: '1700000000' });
   const told = await instance.event('quick_reply.updated', ({ id }) => id === '1700000000');
   assert.deepEqual([told.shortcut, told.message, told.deleted], ['hours', 'We open at 8.', false]);
