@@ -245,8 +245,10 @@ impl Account {
         };
         turn.tx.devices().set_vouch(&address, &vouch)?;
         if self.is_own(person) {
-            let indexes = std::iter::once(0).chain(companions.values().copied()).collect();
             let (raw_id, current) = (vouch.raw_id, vouch.current);
+            // What is newer than the list its phone has not signed yet.
+            let signed = companions.values().copied().filter(|index| *index <= current);
+            let indexes = std::iter::once(0).chain(signed).collect();
             self.keep_fingerprint(Some(&Fingerprint { raw_id, current, indexes }), turn)?;
         }
         Ok(Verdict::Good(companions))
